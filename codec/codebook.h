@@ -1,0 +1,114 @@
+// Codebooks: canonical, length-limited Huffman books with a total alphabet, and the immutable sets of them
+// that blocks name by SHA-256 (FORMAT.md, "Codebook set").
+//
+// Total alphabet: every symbol that the profile can produce has a code, whether it was ever seen or not
+// (KVComp's published books give unseen symbols length 0 and silently corrupt; research note "traps").
+//
+// Immutable once built, so const use from any thread.
+//
+//   CodebookTrainer trainer(fingerprint, profile);
+//   trainer.Add(layer, Tensor::kK, histogram);
+//   std::shared_ptr<const CodebookSet> set = trainer.Build();
+#ifndef KVCOMPD_CODEC_CODEBOOK_H_
+#define KVCOMPD_CODEC_CODEBOOK_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "codec/base/profile.h"
+#include "codec/base/types.h"
+
+namespace kvcompd::codec {
+
+inline constexpr uint32_t kMaxSymbols = 256;
+inline constexpr uint32_t kMaxCodeBits = 12;  // of books this encoder builds and every decoder takes
+
+// Number of codes that the quantiser can produce at a relative step (FORMAT.md, "Alphabet"); at most 256.
+uint32_t AlphabetSize(double rel);
+
+// One canonical Huffman book.
+class Codebook {
+ public:
+  // lengths[s] = code length of symbol s, 1 to kMaxCodeBits, for 2 to 256 symbols; the Kraft sum must be
+  // exactly 1. DATA_LOSS otherwise.
+  static absl::StatusOr<Codebook> FromLengths(std::span<const uint8_t> lengths);
+  // The optimal length-limited book (package-merge) for counts, each taken as at least 1. Deterministic.
+  static Codebook FromCounts(std::span<const uint64_t> counts);
+
+  uint32_t num_symbols() const { return static_cast<uint32_t>(lengths_.size()); }
+  std::span<const uint8_t> lengths() const { return lengths_; }
+  uint32_t max_bits() const { return max_bits_; }
+  // Codes as they stand in the stream: bit-reversed, so that the first bit is the least significant.
+  std::span<const uint16_t> codes() const { return codes_; }
+  // [1 << max_bits] entries, indexed by the next max_bits bits: symbol << 8 | length.
+  std::span<const uint16_t> decode_table() const { return decode_table_; }
+  // Bits that these counts would take.
+  uint64_t CostBits(std::span<const uint64_t> counts) const;
+
+ private:
+  std::vector<uint8_t> lengths_;
+  std::vector<uint16_t> codes_;
+  std::vector<uint16_t> decode_table_;
+  uint32_t max_bits_ = 0;
+};
+
+// Books of one namespace and profile, one a layer and K/V. Layer kAnyLayer stands for all layers without a
+// book of their own.
+class CodebookSet {
+ public:
+  static constexpr uint16_t kAnyLayer = 0xffff;
+  static constexpr size_t kMaxBytesPerBook = 64 * 1024;
+  static constexpr size_t kMaxBytes = 16 * 1024 * 1024;
+
+  // Parses canonical bytes. DATA_LOSS: malformed, not canonical or over a limit; UNIMPLEMENTED: newer version.
+  static absl::StatusOr<std::shared_ptr<const CodebookSet>> Parse(std::string_view canonical_bytes);
+  // The set that serves until samples suffice: books from a fixed integer formula, for any fingerprint
+  // (its fingerprint field is zero). Its id is a constant of the format version and profile.
+  static std::shared_ptr<const CodebookSet> BuiltIn(const Profile& profile);
+
+  const Digest& id() const { return id_; }  // SHA-256 of canonical_bytes()
+  const std::string& canonical_bytes() const { return canonical_bytes_; }
+  const Fingerprint& fingerprint() const { return fingerprint_; }
+  const std::string& profile_text() const { return profile_text_; }
+  // Null where the set has no book for it (profiles without books).
+  const Codebook* Find(uint32_t layer, Tensor tensor) const;
+
+ private:
+  friend class CodebookTrainer;
+  CodebookSet() = default;
+  Digest id_;
+  std::string canonical_bytes_;
+  Fingerprint fingerprint_;
+  std::string profile_text_;
+  std::map<std::pair<uint16_t, uint8_t>, Codebook> books_;
+};
+
+// Collects histograms and builds sets. Not thread-safe: the caller locks.
+class CodebookTrainer {
+ public:
+  CodebookTrainer(const Fingerprint& fingerprint, const Profile& profile);
+  // counts: [256]; layer: the global layer number.
+  void Add(uint32_t layer, Tensor tensor, std::span<const uint32_t> counts);
+  uint64_t samples() const { return samples_; }  // codes added
+  // Bits that all samples so far would take with a set, for the refresh rule.
+  uint64_t CostBits(const CodebookSet& set) const;
+  // Null where the profile has no books or nothing was added.
+  std::shared_ptr<const CodebookSet> Build() const;
+
+ private:
+  Fingerprint fingerprint_;
+  Profile profile_;
+  uint64_t samples_ = 0;
+  std::map<std::pair<uint16_t, uint8_t>, std::vector<uint64_t>> counts_;
+};
+
+}  // namespace kvcompd::codec
+
+#endif  // KVCOMPD_CODEC_CODEBOOK_H_

@@ -1,0 +1,119 @@
+// Codec: turns a tile group into bytes and its tiles back into values. One implementation per codec and
+// backend; the bytes are the same for every backend (FORMAT.md, "Determinism").
+//
+// Called by codec/segment.h, which adds checksums, index and place; callers outside codec/ use that.
+// A Codec has no state: const use from any number of threads, each with a workspace of its own.
+//
+//   const Codec& codec = *FindCodec(CodecId::kKvcomp);
+//   Workspace ws;
+//   auto n = codec.EncodeGroup(shape, values, params, ws.Get(codec.WorkspaceBytes(shape)), &out);
+#ifndef KVCOMPD_CODEC_CODEC_H_
+#define KVCOMPD_CODEC_CODEC_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "codec/base/profile.h"
+#include "codec/base/types.h"
+#include "codec/codebook.h"
+
+namespace kvcompd::codec {
+
+// A tile group: the tiles of one layer, K or V, and up to 64 tokens, over the heads of a shard.
+struct GroupShape {
+  DType dtype = DType::kBf16;
+  Tensor tensor = Tensor::kK;
+  uint32_t heads = 0;     // 1 to 1024
+  uint32_t tokens = 0;    // 1 to 64
+  uint32_t channels = 0;  // 8 to 576 (opaque: 1 to 65536)
+
+  uint32_t row_bytes() const { return channels * ElementBytes(dtype); }
+  uint32_t tile_bytes() const { return tokens * row_bytes(); }  // raw
+};
+
+// How a tile's payload is written. Frozen in the file format; further modes belong to later codecs.
+enum class TileMode : uint8_t {
+  kRaw = 0,      // the values, [tokens, channels], little-endian
+  kHuffman = 1,  // kvcomp: canonical Huffman with the segment's book
+  kPacked = 2,   // kvcomp: fixed-width codes
+};
+
+struct EncodeParams {
+  Profile profile;
+  const Codebook* book = nullptr;  // of this layer and tensor; null: the built-in one
+};
+
+// What an encode did, for reports, quality records and codebook training. Sums over calls.
+struct EncodeStats {
+  uint64_t tiles = 0;
+  uint64_t raw_tiles = 0;           // fell back
+  uint64_t nonfinite_tiles = 0;     // of these, because of NaN or Inf
+  uint64_t bound_tiles = 0;         // of these, because a value missed the bound
+  uint64_t payload_bytes = 0;       // tile payloads and group headers, without index, padding and container
+  uint64_t raw_bytes = 0;
+  double max_error_over_r = 0;      // max |x-y|/r over the values of lossy tiles (r: FORMAT.md, "Error bound")
+  std::vector<uint32_t>* histogram = nullptr;  // if set: counts of codes 0..255 are added to its 256 entries
+
+  void Add(const EncodeStats& other);
+};
+
+// Bytes of one encoded group. `header` and `payload` are the caller's; tile h's payload starts at
+// h * payload_stride.
+struct GroupOutput {
+  MutableByteSpan header;   // at least GroupHeaderBound(shape)
+  uint32_t header_bytes = 0;
+  MutableByteSpan payload;  // at least heads * payload_stride
+  uint32_t payload_stride = 0;  // at least TileBound(shape)
+  struct Tile {
+    TileMode mode = TileMode::kRaw;
+    uint32_t bytes = 0;
+  };
+  std::span<Tile> tiles;  // [heads]
+};
+
+class Codec {
+ public:
+  virtual ~Codec() = default;
+  virtual CodecId id() const = 0;
+
+  // Upper bounds; a tile is never longer than its raw form.
+  virtual uint32_t GroupHeaderBound(const GroupShape& shape) const = 0;
+  uint32_t TileBound(const GroupShape& shape) const { return shape.tile_bytes(); }
+  virtual uint64_t WorkspaceBytes(const GroupShape& shape) const = 0;  // encode and decode
+
+  // values: head h's tile is [tokens, channels], contiguous, at values + h * head_stride_bytes.
+  // INVALID_ARGUMENT: shape, workspace or output out of range. A pure function of (values, params).
+  virtual absl::Status EncodeGroup(const GroupShape& shape, const std::byte* values, uint64_t head_stride_bytes,
+                                   const EncodeParams& params, MutableByteSpan workspace, GroupOutput* out,
+                                   EncodeStats* stats) const = 0;
+
+  // Decodes head `head` (0-based within the group's heads as encoded) into `values`, [tokens, channels].
+  // DATA_LOSS: bytes that no encoder writes; UNIMPLEMENTED: a mode not known here. Never reads outside
+  // `header` and `payload`, never writes outside `values`, whatever the bytes are.
+  virtual absl::Status DecodeTile(const GroupShape& shape, ByteSpan header, TileMode mode, ByteSpan payload,
+                                  const Codebook* book, MutableByteSpan workspace,
+                                  MutableByteSpan values) const = 0;
+};
+
+// The CPU backend's codecs; null for an id not known here.
+const Codec* FindCodec(CodecId id);
+
+// Reusable scratch memory of one thread, 64-byte aligned; grows, never shrinks.
+class Workspace {
+ public:
+  MutableByteSpan Get(uint64_t bytes);
+
+ private:
+  struct Free {
+    void operator()(std::byte* p) const;
+  };
+  std::unique_ptr<std::byte[], Free> memory_;
+  uint64_t bytes_ = 0;
+};
+
+}  // namespace kvcompd::codec
+
+#endif  // KVCOMPD_CODEC_CODEC_H_

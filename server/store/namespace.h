@@ -1,0 +1,78 @@
+// Namespace: tenant + fingerprint, with its mutable policy, its account of bytes and its codebooks.
+//
+// Thread-safe. Found by id in the store's NamespaceTable; lives as long as the store.
+#ifndef KVCOMPD_SERVER_STORE_NAMESPACE_H_
+#define KVCOMPD_SERVER_STORE_NAMESPACE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "codec/base/model_descriptor.h"
+#include "codec/base/mutex.h"
+#include "codec/base/profile.h"
+#include "server/store/codebook_registry.h"
+
+namespace kvcompd::server {
+
+enum class VerifyIngest { kFull = 1, kSample = 2, kStructure = 3 };
+
+struct NamespacePolicy {
+  Profile profile;                        // of new blocks
+  std::vector<Profile> accepted_profiles;  // further ones allowed in ENCODED puts; raw always is
+  uint64_t quota_bytes = 0;               // stored + staged, charged; 0: none
+  double max_error = 0;                   // ceiling of a block's bound; 0: none set
+  VerifyIngest verify_ingest = VerifyIngest::kFull;
+  uint64_t pin_quota_bytes = 0;           // 0: the store's default
+};
+
+class Namespace {
+ public:
+  using Id = std::string;  // 16 bytes
+
+  Namespace(std::string tenant, std::string name, ModelDescriptor descriptor, NamespacePolicy policy);
+
+  // First 16 bytes of SHA-256("kvcompd.namespace.v1", u32 length, tenant, fingerprint).
+  static Id MakeId(std::string_view tenant, const Fingerprint& fingerprint);
+
+  const Id& id() const { return id_; }
+  const std::string& tenant() const { return tenant_; }
+  const std::string& name() const { return name_; }
+  const ModelDescriptor& descriptor() const { return descriptor_; }
+  const Fingerprint& fingerprint() const { return fingerprint_; }
+
+  NamespacePolicy policy() const;
+  // FAILED_PRECONDITION where the profile's bound is over policy.max_error.
+  absl::Status SetProfile(const Profile& profile);
+  CodebookRegistry& codebooks() { return codebooks_; }
+
+  // Account, in charged bytes. Every change goes through the store.
+  struct Account {
+    std::atomic<uint64_t> stored_bytes{0};
+    std::atomic<uint64_t> staged_bytes{0};
+    std::atomic<uint64_t> pinned_bytes{0};
+    std::atomic<uint64_t> blocks{0};
+    std::atomic<uint64_t> encoded_bytes{0};  // exact container bytes of committed shards
+    std::atomic<uint64_t> raw_bytes{0};
+  };
+  Account& account() { return account_; }
+  const Account& account() const { return account_; }
+
+ private:
+  const Id id_;
+  const std::string tenant_;
+  const std::string name_;
+  const ModelDescriptor descriptor_;
+  const Fingerprint fingerprint_;
+  mutable Mutex mutex_;
+  NamespacePolicy policy_ ABSL_GUARDED_BY(mutex_);
+  CodebookRegistry codebooks_;
+  Account account_;
+};
+
+}  // namespace kvcompd::server
+
+#endif  // KVCOMPD_SERVER_STORE_NAMESPACE_H_

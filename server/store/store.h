@@ -1,0 +1,221 @@
+// Store: the cache itself. Index, slots, eviction, leases, pins, quotas, watchers. It keeps encoded
+// containers and never looks inside them; encoding and verifying are the service's.
+//
+// Thread-safe; no call blocks on I/O or codec work. Time comes from the injected clock; Tick() does what is
+// due (orphans, leases, pins, sequences) and is called by a timer thread, or by tests.
+//
+//   auto put = store.BeginPut(ns, {.key = key, .shard = range, .tokens = 64, .bound_bytes = n, .put_id = id});
+//   if (put.verdict == PutVerdict::kWanted) {
+//     encode into put.staging->memory();
+//     auto done = store.Commit(std::move(put.staging), {...});
+//   }
+//   if (auto snap = store.Lookup(ns, key)) serve(snap->shards);
+//
+// Statuses: RESOURCE_EXHAUSTED quota or memory, NOT_FOUND, FAILED_PRECONDITION expired lease or namespace
+// mismatch, ABORTED stale generation. Each refusal also bumps a counter with its reason.
+#ifndef KVCOMPD_SERVER_STORE_STORE_H_
+#define KVCOMPD_SERVER_STORE_STORE_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "codec/base/clock.h"
+#include "codec/base/types.h"
+#include "server/ops/metrics.h"
+#include "server/store/block.h"
+#include "server/store/namespace.h"
+#include "server/store/reason.h"
+#include "server/store/slab_arena.h"
+#include "server/store/watch_hub.h"
+
+namespace kvcompd::server {
+
+class Store;
+
+enum class PutVerdict { kWanted, kAlreadyStored, kInProgress, kRefused };
+
+// One shard on its way in. Its slot is counted as staged. Owned by one put; the memory may be written by any
+// one thread at a time. Dropping it without Commit frees the slot and the claim.
+class ShardStaging {
+ public:
+  ~ShardStaging();
+  ShardStaging(const ShardStaging&) = delete;
+  ShardStaging& operator=(const ShardStaging&) = delete;
+  MutableByteSpan memory() const { return slot_.bytes(); }  // bound_bytes long
+  const BlockKey& key() const { return key_; }
+  const ShardRange& shard() const { return shard_; }
+  uint32_t tokens() const { return tokens_; }
+  // The orphan timeout counts from the last Touch. False: it was reaped; the memory stays valid until the
+  // destructor, but Commit will fail.
+  bool Touch();
+
+ private:
+  friend class Store;
+  ShardStaging() = default;
+  Store* store_ = nullptr;
+  std::shared_ptr<Namespace> ns_;
+  BlockKey key_;
+  BlockKey parent_;
+  ShardRange shard_;
+  uint32_t tokens_ = 0;
+  uint64_t token_ = 0;  // the claim's number
+  SlabArena::Slot slot_;
+};
+
+struct PutRequestInfo {
+  BlockKey key;     // as stored, the salt mixed in
+  BlockKey parent;  // may be empty
+  ShardRange shard;  // resolved
+  uint32_t tokens = 0;
+  uint64_t bound_bytes = 0;  // the container will not be longer
+  std::string put_id;        // the same id takes over its own unfinished claim
+};
+
+struct PutReply {
+  PutVerdict verdict = PutVerdict::kRefused;
+  absl::Status status;  // kRefused
+  Reason reason = Reason::kNone;
+  Generation generation;  // kAlreadyStored
+  std::unique_ptr<ShardStaging> staging;  // kWanted
+};
+
+struct CommitInfo {
+  uint64_t bytes = 0;  // of the container
+  uint64_t raw_bytes = 0;
+  float error_bound = 0;
+  std::string profile;
+  std::shared_ptr<const codec::CodebookSet> codebooks;
+};
+
+struct CommitReply {
+  Generation generation;
+  bool already_stored = false;  // another commit of this shard was first; this one's bytes are dropped
+};
+
+struct MatchOptions {
+  bool lease = false;
+  uint32_t lease_ms = 0;              // 0: default
+  std::optional<double> max_error;    // a block with a larger bound ends the prefix
+};
+struct MatchReply {
+  std::vector<BlockSnapshot> blocks;
+  std::string lease_id;
+  uint32_t lease_ms = 0;
+};
+
+class Store {
+ public:
+  struct Options {
+    SlabArena::Options host;
+    uint32_t index_shards = 64;          // power of two
+    double high_watermark = 0.95;        // of capacity; eviction runs above it
+    double low_watermark = 0.90;         // down to this
+    uint32_t default_lease_ms = 10'000;
+    uint32_t max_lease_ms = 600'000;
+    uint32_t default_pin_ms = 3'600'000;
+    uint32_t max_pin_ms = 86'400'000;
+    double pin_quota_fraction = 0.25;    // of capacity, where the namespace's policy names none
+    double lease_quota_fraction = 0.5;   // of capacity, per tenant
+    uint32_t orphan_timeout_ms = 30'000;
+    uint32_t max_namespaces = 4096;
+    uint32_t max_leases = 65'536;
+    uint32_t watch_queue_events = 4096;  // per watcher; older ones are dropped and counted
+    absl::Status Validate() const;
+  };
+  Store(const Options& options, const Clock* clock, Metrics* metrics);
+  ~Store();
+
+  uint64_t epoch() const;
+  const Options& options() const;
+
+  // ---- namespaces
+  struct OpenReply {
+    std::shared_ptr<Namespace> ns;
+    bool created = false;
+  };
+  // Attaches or registers. FAILED_PRECONDITION: the name stands for another descriptor (differing fields in
+  // the text); RESOURCE_EXHAUSTED: max_namespaces; NOT_FOUND: no descriptor and no such name.
+  absl::StatusOr<OpenReply> OpenNamespace(const std::string& tenant, const std::string& name,
+                                          const std::optional<ModelDescriptor>& descriptor,
+                                          const NamespacePolicy& policy);
+  std::shared_ptr<Namespace> FindNamespace(std::string_view id) const;  // null where unknown
+  std::vector<std::shared_ptr<Namespace>> ListNamespaces() const;
+
+  // ---- put
+  PutReply BeginPut(const std::shared_ptr<Namespace>& ns, const PutRequestInfo& info);
+  // ABORTED: the staging was reaped, or the namespace flushed meanwhile.
+  absl::StatusOr<CommitReply> Commit(std::unique_ptr<ShardStaging> staging, const CommitInfo& info);
+
+  // ---- read
+  // A visible block, complete or not; counts as use. Null where there is none.
+  std::optional<BlockSnapshot> Lookup(const std::shared_ptr<Namespace>& ns, const BlockKey& key);
+  MatchReply Match(const std::shared_ptr<Namespace>& ns, std::span<const BlockKey> keys,
+                   const MatchOptions& options);
+  // Whether heads x layers of `shard` are there; an empty shard (head_count 0) asks for the complete block.
+  bool Exists(const std::shared_ptr<Namespace>& ns, const BlockKey& key, const ShardRange& shard);
+
+  // ---- remove
+  bool Delete(const std::shared_ptr<Namespace>& ns, const BlockKey& key);
+  // Takes a block that did not verify out of sight. No-op where the generation is another by now.
+  void Quarantine(const std::shared_ptr<Namespace>& ns, const BlockKey& key, Generation generation,
+                  Reason reason);
+  struct Removed {
+    uint64_t blocks = 0;
+    uint64_t encoded_bytes = 0;
+  };
+  Removed Flush(const std::shared_ptr<Namespace>& ns);
+  Removed Trim(std::optional<uint64_t> target_bytes, std::optional<uint64_t> older_than_ms);
+
+  // ---- leases and pins
+  struct LeaseReply {
+    std::string lease_id;  // empty where nothing was leased
+    uint32_t ttl_ms = 0;
+    std::vector<absl::Status> blocks;
+  };
+  LeaseReply Lease(const std::shared_ptr<Namespace>& ns, std::span<const BlockKey> keys, uint32_t ttl_ms);
+  absl::StatusOr<uint32_t> RenewLease(const std::shared_ptr<Namespace>& ns, const std::string& lease_id,
+                                      uint32_t ttl_ms);  // FAILED_PRECONDITION: expired or unknown
+  // FAILED_PRECONDITION: expired or unknown.
+  absl::Status CheckLease(const std::shared_ptr<Namespace>& ns, const std::string& lease_id);
+  bool Release(const std::shared_ptr<Namespace>& ns, const std::string& lease_id);
+  std::vector<absl::Status> Pin(const std::shared_ptr<Namespace>& ns, std::span<const BlockKey> keys,
+                                uint32_t ttl_ms);
+  std::vector<bool> Unpin(const std::shared_ptr<Namespace>& ns, std::span<const BlockKey> keys);
+
+  // ---- memory that is neither staged nor stored: open tails of sequences
+  absl::StatusOr<SlabArena::Slot> AllocateTail(const std::shared_ptr<Namespace>& ns, uint64_t bytes);
+  void FreeTail(const std::shared_ptr<Namespace>& ns, SlabArena::Slot slot);
+
+  // ---- watch
+  WatchHub& watch();
+  // Events of everything complete now, as if just stored.
+  std::vector<Event> SnapshotEvents(const std::shared_ptr<Namespace>& ns);
+
+  // ---- upkeep
+  void Tick();
+  struct Stats {
+    SlabArena::Stats host;
+    uint64_t staged_bytes = 0;
+    uint64_t tail_bytes = 0;
+    uint64_t blocks = 0;
+    uint64_t encoded_bytes = 0;
+    uint64_t raw_bytes = 0;
+    uint64_t leases = 0;
+    uint64_t pins = 0;
+  };
+  Stats stats() const;
+
+ private:
+  friend class ShardStaging;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kvcompd::server
+
+#endif  // KVCOMPD_SERVER_STORE_STORE_H_
