@@ -32,6 +32,17 @@ inline constexpr uint32_t kMaxCodeBits = 12;  // of books this encoder builds an
 
 // Number of codes that the quantiser can produce at a relative step (FORMAT.md, "Alphabet"); at most 256.
 uint32_t AlphabetSize(double rel);
+// The middle of the codes that a unit's values use (the last codes are for rounding only), and so the
+// cheapest to write: the code of a constant unit's values.
+constexpr uint32_t MiddleCode(uint32_t symbols) { return symbols < 3 ? 0 : (symbols - 3) / 2; }
+
+// What shares one scale and zero point. The numbers are frozen in the file format.
+enum class QuantUnit : uint8_t {
+  kBlock = 1,    // K: all heads, tokens and channels of a tile group
+  kChannel = 2,  // K: one channel of one head over the tile's tokens
+  kToken = 3,    // V: one token over all heads and channels of a tile group
+};
+QuantUnit UnitOf(const Profile& profile, Tensor tensor);
 
 // One canonical Huffman book.
 class Codebook {
@@ -39,7 +50,8 @@ class Codebook {
   // lengths[s] = code length of symbol s, 1 to kMaxCodeBits, for 2 to 256 symbols; the Kraft sum must be
   // exactly 1. DATA_LOSS otherwise.
   static absl::StatusOr<Codebook> FromLengths(std::span<const uint8_t> lengths);
-  // The optimal length-limited book (package-merge) for counts, each taken as at least 1. Deterministic.
+  // The optimal length-limited book (package-merge) for counts of 2 to 256 symbols, each count c weighed as
+  // 64c+1: a symbol never seen costs little and still has a code. Deterministic.
   static Codebook FromCounts(std::span<const uint64_t> counts);
 
   uint32_t num_symbols() const { return static_cast<uint32_t>(lengths_.size()); }
@@ -49,7 +61,7 @@ class Codebook {
   std::span<const uint16_t> codes() const { return codes_; }
   // [1 << max_bits] entries, indexed by the next max_bits bits: symbol << 8 | length.
   std::span<const uint16_t> decode_table() const { return decode_table_; }
-  // Bits that these counts would take.
+  // Bits that these counts would take; counts beyond the alphabet are not looked at.
   uint64_t CostBits(std::span<const uint64_t> counts) const;
 
  private:
@@ -59,6 +71,10 @@ class Codebook {
   uint32_t max_bits_ = 0;
 };
 
+// The book that serves until samples suffice, from a fixed integer formula (FORMAT.md, "Codebook set").
+// symbols: 2 to 256. Lives for ever; thread-safe.
+const Codebook& BuiltInBook(QuantUnit unit, uint32_t symbols);
+
 // Books of one namespace and profile, one a layer and K/V. Layer kAnyLayer stands for all layers without a
 // book of their own.
 class CodebookSet {
@@ -67,7 +83,8 @@ class CodebookSet {
   static constexpr size_t kMaxBytesPerBook = 64 * 1024;
   static constexpr size_t kMaxBytes = 16 * 1024 * 1024;
 
-  // Parses canonical bytes. DATA_LOSS: malformed, not canonical or over a limit; UNIMPLEMENTED: newer version.
+  // Parses canonical bytes. DATA_LOSS: malformed, not canonical or over a limit; UNIMPLEMENTED: newer
+  // version.
   static absl::StatusOr<std::shared_ptr<const CodebookSet>> Parse(std::string_view canonical_bytes);
   // The set that serves until samples suffice: books from a fixed integer formula, for any fingerprint
   // (its fingerprint field is zero). Its id is a constant of the format version and profile.
@@ -94,12 +111,14 @@ class CodebookSet {
 class CodebookTrainer {
  public:
   CodebookTrainer(const Fingerprint& fingerprint, const Profile& profile);
-  // counts: [256]; layer: the global layer number.
+  // counts: [256]; layer: the global layer number. Counts beyond the profile's alphabet are dropped.
   void Add(uint32_t layer, Tensor tensor, std::span<const uint32_t> counts);
   uint64_t samples() const { return samples_; }  // codes added
-  // Bits that all samples so far would take with a set, for the refresh rule.
+  // Bits that all samples so far would take with a set, for the refresh rule; kMaxCodeBits a code where the
+  // set has no book.
   uint64_t CostBits(const CodebookSet& set) const;
-  // Null where the profile has no books or nothing was added.
+  // A book for each (layer, tensor) that was added, and kAnyLayer books of all layers' counts together (the
+  // built-in one for a tensor without samples). Null where the profile has no books or nothing was added.
   std::shared_ptr<const CodebookSet> Build() const;
 
  private:

@@ -32,6 +32,8 @@ struct GroupShape {
 
   uint32_t row_bytes() const { return channels * ElementBytes(dtype); }
   uint32_t tile_bytes() const { return tokens * row_bytes(); }  // raw
+
+  absl::Status Validate() const;  // INVALID_ARGUMENT: a field out of the ranges above
 };
 
 // How a tile's payload is written. Frozen in the file format; further modes belong to later codecs.
@@ -49,29 +51,36 @@ struct EncodeParams {
 // What an encode did, for reports, quality records and codebook training. Sums over calls.
 struct EncodeStats {
   uint64_t tiles = 0;
-  uint64_t raw_tiles = 0;           // fell back
-  uint64_t nonfinite_tiles = 0;     // of these, because of NaN or Inf
-  uint64_t bound_tiles = 0;         // of these, because a value missed the bound
-  uint64_t payload_bytes = 0;       // tile payloads and group headers, without index, padding and container
+  uint64_t raw_tiles = 0;        // fell back
+  uint64_t nonfinite_tiles = 0;  // of these, because of NaN or Inf
+  uint64_t bound_tiles = 0;      // of these, because a value missed the bound
+  uint64_t payload_bytes = 0;    // tile payloads and group headers, without index, padding and container
   uint64_t raw_bytes = 0;
-  double max_error_over_r = 0;      // max |x-y|/r over the values of lossy tiles (r: FORMAT.md, "Error bound")
-  std::vector<uint32_t>* histogram = nullptr;  // if set: counts of codes 0..255 are added to its 256 entries
+  double max_error_over_r = 0;  // max |x-y|/r over the values of lossy tiles (r: FORMAT.md, "Error bound")
+  // If set: counts of codes 0..255 are added to its 256 entries, of every tile that kept the bound, whichever
+  // mode was then the smallest (a bad book that makes tiles raw would else never be replaced).
+  std::vector<uint32_t>* histogram = nullptr;
 
+  // Adds the counters; the histogram only where both have one of their own.
   void Add(const EncodeStats& other);
 };
+
+class Codec;
 
 // Bytes of one encoded group. `header` and `payload` are the caller's; tile h's payload starts at
 // h * payload_stride.
 struct GroupOutput {
-  MutableByteSpan header;   // at least GroupHeaderBound(shape)
+  MutableByteSpan header;  // at least GroupHeaderBound(shape)
   uint32_t header_bytes = 0;
-  MutableByteSpan payload;  // at least heads * payload_stride
+  MutableByteSpan payload;      // at least heads * payload_stride
   uint32_t payload_stride = 0;  // at least TileBound(shape)
   struct Tile {
     TileMode mode = TileMode::kRaw;
     uint32_t bytes = 0;
   };
   std::span<Tile> tiles;  // [heads]
+
+  absl::Status Validate(const GroupShape& shape, const Codec& codec) const;  // INVALID_ARGUMENT: too small
 };
 
 class Codec {
@@ -85,13 +94,15 @@ class Codec {
   virtual uint64_t WorkspaceBytes(const GroupShape& shape) const = 0;  // encode and decode
 
   // values: head h's tile is [tokens, channels], contiguous, at values + h * head_stride_bytes.
-  // INVALID_ARGUMENT: shape, workspace or output out of range. A pure function of (values, params).
-  virtual absl::Status EncodeGroup(const GroupShape& shape, const std::byte* values, uint64_t head_stride_bytes,
-                                   const EncodeParams& params, MutableByteSpan workspace, GroupOutput* out,
-                                   EncodeStats* stats) const = 0;
+  // INVALID_ARGUMENT: shape, workspace, output or book out of range; FAILED_PRECONDITION: the thread's
+  // floating-point environment. A pure function of (values, params).
+  virtual absl::Status EncodeGroup(const GroupShape& shape, const std::byte* values,
+                                   uint64_t head_stride_bytes, const EncodeParams& params,
+                                   MutableByteSpan workspace, GroupOutput* out, EncodeStats* stats) const = 0;
 
   // Decodes head `head` (0-based within the group's heads as encoded) into `values`, [tokens, channels].
-  // DATA_LOSS: bytes that no encoder writes; UNIMPLEMENTED: a mode not known here. Never reads outside
+  // book: as in EncodeParams. DATA_LOSS: bytes that no encoder writes, or another alphabet than the book's;
+  // UNIMPLEMENTED: a mode not known here; INVALID_ARGUMENT, FAILED_PRECONDITION as above. Never reads outside
   // `header` and `payload`, never writes outside `values`, whatever the bytes are.
   virtual absl::Status DecodeTile(const GroupShape& shape, ByteSpan header, TileMode mode, ByteSpan payload,
                                   const Codebook* book, MutableByteSpan workspace,

@@ -26,7 +26,7 @@ namespace kvcompd::codec {
 inline constexpr uint8_t kFormatMajor = 1;
 inline constexpr uint8_t kFormatMinor = 0;
 inline constexpr uint32_t kFormatVersion = kFormatMajor << 8 | kFormatMinor;
-inline constexpr uint64_t kMaxContainerBytes = uint64_t{4} << 30;
+inline constexpr uint64_t kMaxContainerBytes = (uint64_t{1} << 32) - 64;
 
 // Header bits. A reader refuses a must-understand bit that it does not know (UNIMPLEMENTED) and ignores a
 // may-ignore bit.
@@ -37,16 +37,16 @@ struct BlockHeader {
   uint32_t must_understand = 0;
   uint32_t may_ignore = 0;
   Fingerprint fingerprint;
-  BlockKey key;       // as stored, the salt mixed in
-  ShardRange shard;   // counts resolved, never 0
+  BlockKey key;      // as stored, the salt mixed in
+  ShardRange shard;  // counts resolved, never 0
   uint32_t tokens = 0;
   DType dtype = DType::kBf16;
   uint32_t head_dim_k = 0;
-  uint32_t head_dim_v = 0;      // 0: no V segments
+  uint32_t head_dim_v = 0;       // 0: no V segments
   std::vector<uint32_t> layers;  // [shard.layer_count] global layer numbers
-  std::string profile;          // canonical text
-  Digest codebook_set;          // zero: the built-in one (or a codec without books)
-  float error_bound = 0;        // the profile's, relative to the unit's range; 0: bit-exact
+  std::string profile;           // canonical text
+  Digest codebook_set;           // zero: the built-in one (or a codec without books)
+  float error_bound = 0;         // the profile's, relative to the unit's range; 0: bit-exact
 
   // Segments that follow: layer_count * (1 or 2).
   uint32_t num_segments() const { return shard.layer_count * (head_dim_v ? 2 : 1); }
@@ -55,17 +55,22 @@ struct BlockHeader {
   }
   // Raw bytes of the whole shard.
   uint64_t raw_bytes() const;
-  // Place of a segment, for its checksums. layer_index counts within shard.
+  // Shape and place of a segment. layer_index counts within the shard and must be in `layers`.
+  SegmentShape segment_shape(Tensor tensor) const;
   SegmentPlace place(uint32_t layer_index, Tensor tensor) const;
 };
 
+// Always of this minor version: what a newer header held beside the fields above is dropped with its bits.
+// The fields must be in range (ContainerWriter::Finish checks; ParseBlockHeader of the result tells).
 std::string SerializeBlockHeader(const BlockHeader& header);
-// INVALID: DATA_LOSS; newer major or unknown must-understand bit: UNIMPLEMENTED. `consumed` = header bytes.
+// Malformed: DATA_LOSS; another major or an unknown must-understand bit: UNIMPLEMENTED. `bytes` may be longer
+// than the header; `consumed` = header bytes.
 absl::StatusOr<BlockHeader> ParseBlockHeader(ByteSpan bytes, size_t* consumed = nullptr);
-// Bytes of the header that starts here, from its first 16 bytes; for readers of a stream.
+// Bytes of the header that starts here, from its first 16 bytes; for readers of a stream. DATA_LOSS,
+// UNIMPLEMENTED (another major) as above.
 absl::StatusOr<uint32_t> BlockHeaderBytes(ByteSpan first_bytes);
 
-// What the encoder measured, kept in the footer.
+// What the encoder measured, kept in the footer: a report, and no input to decoding.
 struct QualityRecord {
   float max_error_over_r = 0;
   uint32_t tiles = 0;
@@ -78,16 +83,20 @@ struct SegmentExtent {
   uint64_t bytes = 0;
 };
 
+// The footer of a container whose segments end where the footer starts.
 std::string SerializeFooter(std::span<const SegmentExtent> segments, const QualityRecord& quality,
                             uint64_t container_bytes);
+// Its size; container_bytes = end of the last segment + FooterBytes.
+uint64_t FooterBytes(uint32_t num_segments);
 
 // Gathers a container in memory.
 class ContainerWriter {
  public:
   explicit ContainerWriter(const BlockHeader& header);
-  // In order: layer-major, K then V. FAILED_PRECONDITION: out of order or one too many.
+  // In order: layer-major, K then V. FAILED_PRECONDITION: out of order, one too many, or of another shape
+  // than the header's; DATA_LOSS, UNIMPLEMENTED as SegmentView::Parse.
   absl::Status AddSegment(ByteSpan segment);
-  // FAILED_PRECONDITION: a segment is missing.
+  // FAILED_PRECONDITION: a segment is missing. INVALID_ARGUMENT: the header has a field out of range.
   absl::StatusOr<std::string> Finish(const QualityRecord& quality) &&;
 
  private:
@@ -99,8 +108,9 @@ class ContainerWriter {
 // A parsed container over memory that outlives it.
 class ContainerView {
  public:
-  // Checks header, footer, every segment's header and index, and that nothing else is in between; no tile's
-  // payload is read. DATA_LOSS, UNIMPLEMENTED as ParseBlockHeader.
+  // Checks header, footer, every segment's header and index, that all agree and nothing is in between; no
+  // tile's payload is read. `bytes` is exactly one container. DATA_LOSS, UNIMPLEMENTED as ParseBlockHeader
+  // and SegmentView::Parse.
   static absl::StatusOr<ContainerView> Parse(ByteSpan bytes);
 
   const BlockHeader& header() const { return header_; }
@@ -109,8 +119,9 @@ class ContainerView {
   ByteSpan footer_bytes() const { return bytes_.subspan(footer_offset_); }
   // layer_index counts within the shard. NOT_FOUND outside.
   absl::StatusOr<SegmentView> Segment(uint32_t layer_index, Tensor tensor) const;
+  // Empty outside [0, header().num_segments()).
   ByteSpan SegmentBytes(uint32_t segment_index) const;
-  // CRC of every tile and group header. DATA_LOSS.
+  // CRC of every tile and group header in its place, and all padding. DATA_LOSS.
   absl::Status VerifyAll() const;
 
  private:

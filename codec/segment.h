@@ -31,7 +31,7 @@ struct SegmentShape {
   Tensor tensor = Tensor::kK;
   uint32_t head_begin = 0;  // global
   uint32_t heads = 0;
-  uint32_t tokens = 0;    // of the block, 1 to 1024
+  uint32_t tokens = 0;  // of the block, 1 to 1024
   uint32_t channels = 0;
 
   uint32_t groups() const { return (tokens + kTileTokens - 1) / kTileTokens; }
@@ -47,9 +47,9 @@ uint64_t SegmentBound(const SegmentShape& shape, const Codec& codec);
 
 // Encodes [heads, tokens, channels] values. Returns the bytes written to `out` (at least SegmentBound).
 // INVALID_ARGUMENT: shape or buffer out of range. Deterministic.
-absl::StatusOr<uint64_t> EncodeSegment(const Codec& codec, const SegmentPlace& place, const SegmentShape& shape,
-                                       ByteSpan values, const EncodeParams& params, Workspace* ws,
-                                       MutableByteSpan out, EncodeStats* stats);
+absl::StatusOr<uint64_t> EncodeSegment(const Codec& codec, const SegmentPlace& place,
+                                       const SegmentShape& shape, ByteSpan values, const EncodeParams& params,
+                                       Workspace* ws, MutableByteSpan out, EncodeStats* stats);
 
 struct TileEntry {
   uint32_t offset = 0;  // from the segment's start, a multiple of 16
@@ -67,8 +67,9 @@ struct GroupEntry {
 // A parsed segment over memory that outlives it.
 class SegmentView {
  public:
-  // Checks header, index CRC, every length, order and padding rule; no payload is read. `bytes` may be longer
-  // than the segment. DATA_LOSS; UNIMPLEMENTED: unknown must-understand bit, codec or mode.
+  // Checks header, index CRC, and that every offset and length is the canonical one; no payload and no
+  // padding is read (Verify does that). `bytes` may be longer than the segment. DATA_LOSS; UNIMPLEMENTED:
+  // unknown must-understand bit, codec or mode.
   static absl::StatusOr<SegmentView> Parse(ByteSpan bytes);
   // Bytes of the segment that starts here, from its first 64 bytes; for readers of a stream.
   static absl::StatusOr<uint64_t> SegmentBytes(ByteSpan first_bytes);
@@ -84,23 +85,35 @@ class SegmentView {
   // True where every tile is kRaw and they lie back to back: then the payloads of heads [begin, begin+count)
   // are their decoded values, and this returns them; else empty.
   ByteSpan RawValues(uint32_t head_begin, uint32_t head_count) const;
+  // CRC32C of the decoded values of these heads, [count, tokens, channels], whatever the tiles' modes: from
+  // the index alone, so that serving RawValues takes no second pass. 0: no such heads.
+  uint32_t RawValuesCrc(uint32_t head_begin, uint32_t head_count) const;
 
-  // CRC of place, group headers and payloads of heads [begin, begin+count) (local numbers). DATA_LOSS names
-  // the tile.
+  // CRC of place, group headers and payloads of heads [begin, begin+count) (local numbers), and the padding
+  // after them. DATA_LOSS names the tile; INVALID_ARGUMENT: no such heads.
   absl::Status Verify(const SegmentPlace& place, uint32_t head_begin, uint32_t head_count) const;
   // Verifies and decodes heads [begin, begin+count) to `values`, [count, tokens, channels], and checks the
-  // CRC of the decoded values. DATA_LOSS, UNIMPLEMENTED, INVALID_ARGUMENT (size of values).
-  absl::Status Decode(const SegmentPlace& place, uint32_t head_begin, uint32_t head_count, const Codebook* book,
-                      Workspace* ws, MutableByteSpan values) const;
-  // A segment of its own with a run of these heads: header and index anew, payloads and CRCs as they are.
+  // CRC of the decoded values. DATA_LOSS, UNIMPLEMENTED, INVALID_ARGUMENT (size of values). After an error
+  // `values` may hold anything.
+  absl::Status Decode(const SegmentPlace& place, uint32_t head_begin, uint32_t head_count,
+                      const Codebook* book, Workspace* ws, MutableByteSpan values) const;
+  // A segment of its own with a run of these heads: header and index anew, payloads and CRCs as they are,
+  // nothing verified. A slice of all heads equals the original. INVALID_ARGUMENT: no such heads.
   absl::StatusOr<std::string> Slice(uint32_t head_begin, uint32_t head_count) const;
 
  private:
+  bool HasHeads(uint32_t head_begin, uint32_t head_count) const;
+  absl::Status CheckIndex() const;
+  absl::Status CheckPlaceMatches(const SegmentPlace& place, uint32_t head_begin, uint32_t head_count) const;
+  absl::Status VerifyGroupHeader(uint32_t place_crc, uint32_t g) const;
+  absl::Status VerifyTile(uint32_t place_crc, uint32_t head, uint32_t g) const;
+  absl::Status TileError(absl::string_view what, uint32_t head, uint32_t g) const;
+
   ByteSpan bytes_;
   SegmentShape shape_;
   CodecId codec_id_ = CodecId::kRaw;
   uint32_t layer_ = 0;
-  uint32_t tile_index_offset_ = 0;
+  uint32_t groups_ = 0;
   uint32_t group_index_offset_ = 0;
 };
 

@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 
 namespace kvcompd {
 
@@ -29,6 +30,11 @@ inline ByteSpan AsBytes(std::string_view s) {
   return {reinterpret_cast<const std::byte*>(s.data()), s.size()};
 }
 inline std::string_view AsChars(ByteSpan b) { return {reinterpret_cast<const char*>(b.data()), b.size()}; }
+
+// Debian builds Abseil for C++14, where absl::string_view is a type of its own that neither converts to
+// std::string_view nor back; StrCat, Status messages and StrSplit take the Abseil one.
+inline absl::string_view ToAbsl(std::string_view s) { return {s.data(), s.size()}; }
+inline std::string_view ToStd(absl::string_view s) { return {s.data(), s.size()}; }
 
 // Element types. The numbers are frozen in the file format and in the wire contract.
 enum class DType : uint8_t {
@@ -65,6 +71,8 @@ inline constexpr uint32_t kMinHeadDim = 8;
 inline constexpr uint32_t kMaxHeadDim = 576;
 inline constexpr uint32_t kMaxOpaqueBytes = 65536;  // "channels" of an opaque group
 inline constexpr uint32_t kMaxHeads = 1024;
+inline constexpr uint32_t kMaxLayers = 1024;        // of an attention group
+inline constexpr uint32_t kMaxLayerNumber = 65534;  // global; 65535 stands for "any layer" in codebook sets
 
 // A SHA-256 digest: fingerprints, codebook set ids.
 struct Digest {

@@ -1,0 +1,125 @@
+#include "codec/codebook.h"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "codec/base/mutex.h"
+#include "codec/package_merge.h"
+
+namespace kvcompd::codec {
+namespace {
+
+constexpr uint64_t kMaxCount = uint64_t{1} << 44;  // of one symbol, so that 256 weights times 12 fit 64 bits
+
+uint16_t ReverseBits(uint32_t code, uint32_t bits) {
+  uint32_t out = 0;
+  for (uint32_t i = 0; i < bits; ++i) out |= ((code >> i) & 1) << (bits - 1 - i);
+  return static_cast<uint16_t>(out);
+}
+
+// Width of a built-in book relative to the span of its codes, in 16ths. A block's extremes are outliers far
+// from its bulk, a token's less so, and a channel's few values fill their range.
+int64_t WidthIn16ths(QuantUnit unit) {
+  switch (unit) {
+    case QuantUnit::kBlock:
+      return 5;
+    case QuantUnit::kToken:
+      return 8;
+    case QuantUnit::kChannel:
+      break;
+  }
+  return 12;
+}
+
+// The built-in books' counts: a Student t distribution of three degrees of freedom in integers, around the
+// middle of the codes. Distances are in half codes, so that the middle may lie between two codes.
+std::vector<uint64_t> BuiltInCounts(QuantUnit unit, uint32_t symbols) {
+  const int64_t span = std::max<int64_t>(1, int64_t{symbols} - 3);  // the last codes are for rounding only
+  const int64_t width = std::max<int64_t>(1, span * WidthIn16ths(unit) / 16);
+  std::vector<uint64_t> counts(symbols);
+  for (uint32_t s = 0; s < symbols; ++s) {
+    const int64_t distance = 2 * int64_t{s} - span;
+    const uint64_t q = static_cast<uint64_t>(width * width + distance * distance);
+    counts[s] = (uint64_t{1} << 40) / (q * q);
+  }
+  return counts;
+}
+
+}  // namespace
+
+uint32_t AlphabetSize(double rel) {
+  const double levels = (1.0 / rel) * (1.0 + 1.0 / 128);
+  if (!(levels < kMaxSymbols)) return kMaxSymbols;
+  return std::min<uint32_t>(static_cast<uint32_t>(levels) + 3, kMaxSymbols);
+}
+
+QuantUnit UnitOf(const Profile& profile, Tensor tensor) {
+  if (tensor == Tensor::kV) return QuantUnit::kToken;
+  return profile.k_unit == KUnit::kChannel ? QuantUnit::kChannel : QuantUnit::kBlock;
+}
+
+absl::StatusOr<Codebook> Codebook::FromLengths(std::span<const uint8_t> lengths) {
+  if (lengths.size() < 2 || lengths.size() > kMaxSymbols) {
+    return absl::DataLossError("codebook: not 2 to 256 symbols");
+  }
+  std::array<uint32_t, kMaxCodeBits + 1> of_length{};
+  uint32_t kraft = 0, max_bits = 0;
+  for (const uint8_t l : lengths) {
+    if (l < 1 || l > kMaxCodeBits) return absl::DataLossError("codebook: code length out of range");
+    ++of_length[l];
+    kraft += 1u << (kMaxCodeBits - l);
+    max_bits = std::max<uint32_t>(max_bits, l);
+  }
+  if (kraft != 1u << kMaxCodeBits) return absl::DataLossError("codebook: the lengths make no complete code");
+
+  Codebook book;
+  book.lengths_.assign(lengths.begin(), lengths.end());
+  book.max_bits_ = max_bits;
+  std::array<uint32_t, kMaxCodeBits + 1> next{};  // the canonical code that comes next, by length
+  for (uint32_t l = 1, code = 0; l <= kMaxCodeBits; ++l) {
+    code = (code + of_length[l - 1]) << 1;
+    next[l] = code;
+  }
+  book.codes_.resize(lengths.size());
+  book.decode_table_.resize(size_t{1} << max_bits);
+  for (uint32_t s = 0; s < lengths.size(); ++s) {
+    const uint32_t l = lengths[s];
+    const uint16_t code = ReverseBits(next[l]++, l);
+    book.codes_[s] = code;
+    const auto entry = static_cast<uint16_t>(s << 8 | l);
+    for (size_t i = code; i < book.decode_table_.size(); i += size_t{1} << l) book.decode_table_[i] = entry;
+  }
+  return book;
+}
+
+Codebook Codebook::FromCounts(std::span<const uint64_t> counts) {
+  std::vector<uint64_t> weights;
+  weights.reserve(counts.size());
+  for (const uint64_t c : counts) weights.push_back(64 * std::min(c, kMaxCount) + 1);
+  // Package-merge makes a complete code for any 2 to 256 weights, so this cannot fail.
+  return *FromLengths(PackageMerge(weights, kMaxCodeBits));
+}
+
+uint64_t Codebook::CostBits(std::span<const uint64_t> counts) const {
+  uint64_t bits = 0;
+  for (size_t s = 0; s < std::min(counts.size(), lengths_.size()); ++s) bits += counts[s] * lengths_[s];
+  return bits;
+}
+
+const Codebook& BuiltInBook(QuantUnit unit, uint32_t symbols) {
+  struct Books {
+    Mutex mutex;
+    std::array<std::array<std::unique_ptr<const Codebook>, kMaxSymbols + 1>, 3> books ABSL_GUARDED_BY(mutex);
+  };
+  static Books* const all = new Books;  // never destroyed: other threads may outlive main
+  MutexLock lock(&all->mutex);
+  auto& book = all->books[static_cast<size_t>(unit) - 1][symbols];
+  if (book == nullptr) {
+    book = std::make_unique<const Codebook>(Codebook::FromCounts(BuiltInCounts(unit, symbols)));
+  }
+  return *book;
+}
+
+}  // namespace kvcompd::codec

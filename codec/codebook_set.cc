@@ -1,0 +1,184 @@
+// CodebookSet and CodebookTrainer: FORMAT.md, "Codebook set", in C++.
+#include <algorithm>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "codec/base/byte_io.h"
+#include "codec/codebook.h"
+
+namespace kvcompd::codec {
+namespace {
+
+constexpr std::string_view kMagic = "KVCS";
+constexpr uint16_t kVersion = 1;
+
+using Books = std::map<std::pair<uint16_t, uint8_t>, Codebook>;
+
+std::string Serialize(const Fingerprint& fingerprint, std::string_view profile_text, const Books& books) {
+  std::string out;
+  ByteWriter w(&out);
+  w.Bytes(kMagic);
+  w.U16(kVersion);
+  w.U16(0);
+  w.Bytes(fingerprint.view());
+  w.U16(static_cast<uint16_t>(profile_text.size()));
+  w.Bytes(profile_text);
+  w.U16(static_cast<uint16_t>(books.size()));
+  for (const auto& [place, book] : books) {
+    w.U16(place.first);
+    w.U8(place.second);
+    w.U8(0);
+    w.U16(static_cast<uint16_t>(book.num_symbols()));
+    const auto lengths = book.lengths();
+    for (size_t s = 0; s < lengths.size(); s += 2) {
+      w.U8(static_cast<uint8_t>(lengths[s] | (s + 1 < lengths.size() ? lengths[s + 1] << 4 : 0)));
+    }
+  }
+  return out;
+}
+
+absl::Status Malformed(const char* what) {
+  return absl::DataLossError(absl::StrCat("codebook set: ", what));
+}
+
+absl::StatusOr<Codebook> ParseLengths(ByteReader* r, uint32_t symbols) {
+  std::vector<uint8_t> lengths(symbols);
+  for (uint32_t s = 0; s < symbols; s += 2) {
+    const uint8_t pair = r->U8();
+    lengths[s] = pair & 15;
+    if (s + 1 < symbols) {
+      lengths[s + 1] = pair >> 4;
+    } else if (pair >> 4) {
+      return Malformed("padding is not zero");
+    }
+  }
+  if (!r->ok()) return Malformed("truncated");
+  return Codebook::FromLengths(lengths);
+}
+
+absl::Status ParseBooks(ByteReader* r, const Profile& profile, Books* books) {
+  const uint16_t count = r->U16();
+  if (!r->ok()) return Malformed("truncated");
+  if (count > 0 && profile.codec != CodecId::kKvcomp) return Malformed("the profile's codec has no books");
+  for (uint16_t i = 0; i < count; ++i) {
+    const uint16_t layer = r->U16();
+    const uint8_t tensor = r->U8(), reserved = r->U8();
+    const uint16_t symbols = r->U16();
+    if (!r->ok()) return Malformed("truncated");
+    if (tensor != static_cast<uint8_t>(Tensor::kK) && tensor != static_cast<uint8_t>(Tensor::kV)) {
+      return Malformed("unknown tensor");
+    }
+    if (reserved != 0) return Malformed("a reserved byte is not zero");
+    if (symbols != AlphabetSize(profile.rel(static_cast<Tensor>(tensor)))) {
+      return Malformed("a book's alphabet is not the profile's");
+    }
+    const std::pair<uint16_t, uint8_t> place{layer, tensor};
+    if (!books->empty() && books->rbegin()->first >= place) return Malformed("books are out of order");
+    auto book = ParseLengths(r, symbols);
+    if (!book.ok()) return book.status();
+    books->emplace_hint(books->end(), place, *std::move(book));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const CodebookSet>> CodebookSet::Parse(std::string_view canonical_bytes) {
+  if (canonical_bytes.size() > kMaxBytes) return Malformed("over the size limit");
+  ByteReader r(AsBytes(canonical_bytes));
+  if (AsChars(r.Bytes(kMagic.size())) != kMagic) return Malformed("no magic");
+  const uint16_t version = r.U16();
+  if (r.ok() && version > kVersion) return absl::UnimplementedError("codebook set: newer version");
+  if (version != kVersion || r.U16() != 0) return Malformed("version or reserved field");
+  const auto fingerprint = Fingerprint::FromBytes(AsChars(r.Bytes(32)));
+  const uint16_t text_bytes = r.U16();
+  if (!r.ok() || !fingerprint.ok() || text_bytes > Profile::kMaxTextBytes) return Malformed("header");
+  const std::string_view text = AsChars(r.Bytes(text_bytes));
+  const auto profile = Profile::Parse(text);
+  if (!r.ok() || !profile.ok() || profile->Text() != text) return Malformed("the profile is not canonical");
+
+  std::shared_ptr<CodebookSet> set(new CodebookSet);
+  if (auto s = ParseBooks(&r, *profile, &set->books_); !s.ok()) return s;
+  if (r.remaining() != 0) return Malformed("bytes after the last book");
+  set->fingerprint_ = *fingerprint;
+  set->profile_text_ = text;
+  set->canonical_bytes_ = canonical_bytes;
+  set->id_ = Sha256(canonical_bytes);
+  return std::shared_ptr<const CodebookSet>(std::move(set));
+}
+
+std::shared_ptr<const CodebookSet> CodebookSet::BuiltIn(const Profile& profile) {
+  std::shared_ptr<CodebookSet> set(new CodebookSet);
+  if (profile.codec == CodecId::kKvcomp) {
+    for (const Tensor t : {Tensor::kK, Tensor::kV}) {
+      set->books_.emplace(std::pair(kAnyLayer, static_cast<uint8_t>(t)),
+                          BuiltInBook(UnitOf(profile, t), AlphabetSize(profile.rel(t))));
+    }
+  }
+  set->profile_text_ = profile.Text();
+  set->canonical_bytes_ = Serialize(set->fingerprint_, set->profile_text_, set->books_);
+  set->id_ = Sha256(set->canonical_bytes_);
+  return set;
+}
+
+const Codebook* CodebookSet::Find(uint32_t layer, Tensor tensor) const {
+  const auto t = static_cast<uint8_t>(tensor);
+  auto it = books_.end();
+  if (layer < kAnyLayer) it = books_.find({static_cast<uint16_t>(layer), t});
+  if (it == books_.end()) it = books_.find({kAnyLayer, t});
+  return it == books_.end() ? nullptr : &it->second;
+}
+
+CodebookTrainer::CodebookTrainer(const Fingerprint& fingerprint, const Profile& profile)
+    : fingerprint_(fingerprint), profile_(profile) {}
+
+void CodebookTrainer::Add(uint32_t layer, Tensor tensor, std::span<const uint32_t> counts) {
+  if (profile_.codec != CodecId::kKvcomp) return;
+  const auto key = static_cast<uint16_t>(std::min<uint32_t>(layer, CodebookSet::kAnyLayer));
+  auto& sums = counts_[{key, static_cast<uint8_t>(tensor)}];
+  sums.resize(AlphabetSize(profile_.rel(tensor)));
+  for (size_t s = 0; s < std::min(sums.size(), counts.size()); ++s) {
+    sums[s] += counts[s];
+    samples_ += counts[s];
+  }
+}
+
+uint64_t CodebookTrainer::CostBits(const CodebookSet& set) const {
+  uint64_t bits = 0;
+  for (const auto& [place, sums] : counts_) {
+    const Codebook* book = set.Find(place.first, static_cast<Tensor>(place.second));
+    if (book != nullptr && book->num_symbols() == sums.size()) {
+      bits += book->CostBits(sums);
+    } else {
+      for (const uint64_t c : sums) bits += c * kMaxCodeBits;
+    }
+  }
+  return bits;
+}
+
+std::shared_ptr<const CodebookSet> CodebookTrainer::Build() const {
+  if (samples_ == 0) return nullptr;
+  std::shared_ptr<CodebookSet> set(new CodebookSet);
+  for (const Tensor t : {Tensor::kK, Tensor::kV}) {
+    const auto tensor = static_cast<uint8_t>(t);
+    std::vector<uint64_t> total(AlphabetSize(profile_.rel(t)));
+    bool any = false;
+    for (const auto& [place, sums] : counts_) {
+      if (place.second != tensor) continue;
+      any = true;
+      for (size_t s = 0; s < total.size(); ++s) total[s] += sums[s];
+      if (place.first != CodebookSet::kAnyLayer) set->books_.emplace(place, Codebook::FromCounts(sums));
+    }
+    set->books_.emplace(std::pair(CodebookSet::kAnyLayer, tensor),
+                        any ? Codebook::FromCounts(total)
+                            : BuiltInBook(UnitOf(profile_, t), static_cast<uint32_t>(total.size())));
+  }
+  set->fingerprint_ = fingerprint_;
+  set->profile_text_ = profile_.Text();
+  set->canonical_bytes_ = Serialize(set->fingerprint_, set->profile_text_, set->books_);
+  set->id_ = Sha256(set->canonical_bytes_);
+  return set;
+}
+
+}  // namespace kvcompd::codec

@@ -1,0 +1,81 @@
+// Scratch memory of one encode or decode of codec kvcomp, carved from the caller's workspace.
+//
+// Called by kvcomp_encoder.cc and kvcomp_decoder.cc. Owns nothing; what it holds before use does not matter.
+//
+//   if (workspace.size() < KvcompWorkspace::Bytes(shape)) return InvalidArgument...;
+//   KvcompWorkspace ws = KvcompWorkspace::Carve(shape, workspace);
+#ifndef KVCOMPD_CODEC_KVCOMP_WORKSPACE_H_
+#define KVCOMPD_CODEC_KVCOMP_WORKSPACE_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <new>
+#include <span>
+
+#include "codec/codec.h"
+#include "codec/quantizer.h"
+
+namespace kvcompd::codec {
+
+struct KvcompWorkspace {
+  UnitTable units;               // as many as params
+  std::span<UnitParams> params;  // [max(tokens, channels)]
+  std::span<UnitRange> ranges;   // as many as params
+  std::span<float> values;       // [tokens, channels], of one tile
+  std::span<float> approx;       // [channels], x' of one row
+  std::span<float> decoded;      // [channels], y of one row
+  std::span<uint8_t> codes;      // [tokens, channels]
+  std::span<uint8_t> finite;     // [heads]
+
+  static uint64_t Bytes(const GroupShape& shape) {
+    Arena arena{nullptr, 0};
+    Layout(shape, &arena);
+    return arena.used + kAlignment;
+  }
+  // workspace: at least Bytes(shape), any alignment.
+  static KvcompWorkspace Carve(const GroupShape& shape, MutableByteSpan workspace) {
+    const auto misaligned = reinterpret_cast<uintptr_t>(workspace.data()) % kAlignment;
+    Arena arena{workspace.data() + (misaligned ? kAlignment - misaligned : 0), 0};
+    return Layout(shape, &arena);
+  }
+
+ private:
+  static constexpr uint64_t kAlignment = 64;
+
+  struct Arena {
+    std::byte* begin;  // null: only counts
+    uint64_t used;
+
+    template <typename T>
+    std::span<T> Take(uint64_t n) {
+      std::byte* const at = begin ? begin + used : nullptr;
+      used += (n * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+      return at ? std::span<T>(new (at) T[n], n) : std::span<T>();
+    }
+  };
+
+  static KvcompWorkspace Layout(const GroupShape& shape, Arena* arena) {
+    const uint64_t units = std::max(shape.tokens, shape.channels);
+    const uint64_t values = uint64_t{shape.tokens} * shape.channels;
+    KvcompWorkspace ws;
+    ws.units.divisor = arena->Take<float>(units).data();
+    ws.units.zero = arena->Take<float>(units).data();
+    ws.units.step = arena->Take<float>(units).data();
+    ws.units.base = arena->Take<float>(units).data();
+    ws.units.radius = arena->Take<double>(units).data();
+    ws.units.limit = arena->Take<double>(units).data();
+    ws.units.worst = arena->Take<double>(units).data();
+    ws.params = arena->Take<UnitParams>(units);
+    ws.ranges = arena->Take<UnitRange>(units);
+    ws.values = arena->Take<float>(values);
+    ws.approx = arena->Take<float>(shape.channels);
+    ws.decoded = arena->Take<float>(shape.channels);
+    ws.codes = arena->Take<uint8_t>(values);
+    ws.finite = arena->Take<uint8_t>(shape.heads);
+    return ws;
+  }
+};
+
+}  // namespace kvcompd::codec
+
+#endif  // KVCOMPD_CODEC_KVCOMP_WORKSPACE_H_

@@ -1,0 +1,20 @@
+// The CPU backend's codecs. A new codec is entered here, and in CodecId.
+#include "codec/codec.h"
+#include "codec/kvcomp_codec.h"
+#include "codec/raw_codec.h"
+
+namespace kvcompd::codec {
+
+const Codec* FindCodec(CodecId id) {
+  static const RawCodec raw;
+  static const KvcompCodec kvcomp;
+  switch (id) {
+    case CodecId::kRaw:
+      return &raw;
+    case CodecId::kKvcomp:
+      return &kvcomp;
+  }
+  return nullptr;
+}
+
+}  // namespace kvcompd::codec

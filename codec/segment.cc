@@ -1,0 +1,292 @@
+#include "codec/segment.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "codec/base/byte_io.h"
+#include "codec/base/crc32c.h"
+#include "codec/segment_layout.h"
+
+namespace kvcompd::codec {
+namespace {
+
+constexpr size_t kSegmentBytesOffset = 28;
+constexpr size_t kDataOffset = 44;
+
+absl::Status Corrupt(absl::string_view what) { return absl::DataLossError(absl::StrCat("segment: ", what)); }
+
+uint32_t LoadU32(const std::byte* at) {
+  uint32_t value;
+  std::memcpy(&value, at, sizeof value);
+  return value;
+}
+
+bool AllZero(ByteSpan bytes) {
+  return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
+}
+
+// The header's fields as they stand, with the rules that concern one field or fixed offsets only.
+struct ParsedHeader {
+  SegmentShape shape;
+  uint32_t codec = 0;
+  uint32_t layer = 0;
+};
+
+absl::StatusOr<ParsedHeader> ParseHeaderFields(ByteSpan bytes) {
+  ByteReader r(bytes.first(kSegmentHeaderBytes));
+  ParsedHeader h;
+  r.U32();  // magic, checked before
+  if ((r.U32() & ~kKnownSegmentMustUnderstand) != 0) {
+    return absl::UnimplementedError("segment: a must-understand bit that is not known here");
+  }
+  r.U32();  // may_ignore
+  h.layer = r.U16();
+  h.shape.tensor = static_cast<Tensor>(r.U8());
+  h.codec = r.U8();
+  h.shape.dtype = static_cast<DType>(r.U8());
+  uint32_t reserved = r.U8();
+  h.shape.head_begin = r.U16();
+  h.shape.heads = r.U16();
+  h.shape.tokens = r.U16();
+  h.shape.channels = r.U32();
+  r.U32();  // segment_bytes, checked before
+  const uint32_t groups = r.U16();
+  reserved |= r.U16();
+  const uint32_t tile_index = r.U32();
+  const uint32_t group_index = r.U32();
+  const uint32_t data = r.U32();
+  r.U64();  // unused
+  reserved |= r.U32();
+  if (reserved != 0) return Corrupt("a reserved field is not 0");
+  if (h.layer > kMaxLayerNumber) return Corrupt("layer out of range");
+  if (absl::Status s = CheckShape(h.shape); !s.ok()) return absl::DataLossError(s.message());
+  const SegmentLayout layout(h.shape);
+  if (groups != layout.groups || tile_index != kSegmentHeaderBytes || group_index != layout.group_index ||
+      data != layout.data) {
+    return Corrupt("index offsets do not follow from the shape");
+  }
+  return h;
+}
+
+}  // namespace
+
+absl::StatusOr<uint64_t> SegmentView::SegmentBytes(ByteSpan first_bytes) {
+  if (first_bytes.size() < kSegmentHeaderBytes) return Corrupt("header truncated");
+  if (LoadU32(first_bytes.data()) != kSegmentMagic) return Corrupt("no segment starts here");
+  const uint64_t bytes = LoadU32(first_bytes.data() + kSegmentBytesOffset);
+  const uint64_t data = LoadU32(first_bytes.data() + kDataOffset);
+  if (bytes % kSegmentAlignment != 0 || data < kSegmentHeaderBytes || data > bytes)
+    return Corrupt("impossible size");
+  return bytes;
+}
+
+absl::StatusOr<SegmentView> SegmentView::Parse(ByteSpan bytes) {
+  const absl::StatusOr<uint64_t> size = SegmentBytes(bytes);
+  if (!size.ok()) return size.status();
+  if (*size > bytes.size()) return Corrupt("truncated");
+  bytes = bytes.first(*size);
+  // Before everything else, so that damage is not mistaken for a newer format.
+  const uint32_t data = LoadU32(bytes.data() + kDataOffset);
+  if (SegmentIndexCrc(bytes.data(), data) != LoadU32(bytes.data() + kSegmentCrcOffset)) {
+    return Corrupt("CRC of header and index");
+  }
+  const absl::StatusOr<ParsedHeader> header = ParseHeaderFields(bytes);
+  if (!header.ok()) return header.status();
+  SegmentView view;
+  view.bytes_ = bytes;
+  view.shape_ = header->shape;
+  view.layer_ = header->layer;
+  view.codec_id_ = static_cast<CodecId>(header->codec);
+  view.groups_ = view.shape_.groups();
+  view.group_index_offset_ = SegmentLayout(view.shape_).group_index;
+  if (FindCodec(view.codec_id_) == nullptr) {
+    return absl::UnimplementedError(absl::StrCat("segment: codec ", header->codec, " is not known here"));
+  }
+  if (absl::Status s = view.CheckIndex(); !s.ok()) return s;
+  return view;
+}
+
+absl::Status SegmentView::CheckIndex() const {
+  const SegmentLayout layout(shape_);
+  uint64_t cursor = layout.data;
+  for (uint32_t g = 0; g < layout.groups; ++g) {
+    const GroupEntry entry = group(g);
+    if (LoadU32(bytes_.data() + layout.group_entry(g) + 12) != 0) return Corrupt("a reserved field is not 0");
+    if (entry.offset != cursor || entry.bytes > kMaxPayloadBytes)
+      return Corrupt("group index is not canonical");
+    if (codec_id_ == CodecId::kRaw && entry.bytes != 0) return Corrupt("codec raw with a group header");
+    cursor = AlignUp(cursor + entry.bytes, kPayloadAlignment);
+  }
+  for (uint32_t head = 0; head < shape_.heads; ++head) {
+    for (uint32_t g = 0; g < layout.groups; ++g) {
+      const TileEntry entry = tile(head, g);
+      const uint32_t raw_bytes = shape_.group(g).tile_bytes();
+      if (entry.mode > TileMode::kPacked) {
+        return absl::UnimplementedError(
+            absl::StrCat("segment: tile mode ", static_cast<int>(entry.mode), " is not known here"));
+      }
+      if (codec_id_ == CodecId::kRaw && entry.mode != TileMode::kRaw)
+        return Corrupt("codec raw with a tile not raw");
+      if (entry.offset != cursor) return Corrupt("tile index is not canonical");
+      if (entry.mode == TileMode::kRaw ? entry.bytes != raw_bytes : entry.bytes > raw_bytes) {
+        return Corrupt("tile of impossible size");
+      }
+      cursor = AlignUp(cursor + entry.bytes, kPayloadAlignment);
+    }
+  }
+  // Each step is under 2^24 and there are at most 2^15 of them: no overflow.
+  if (AlignUp(cursor, kSegmentAlignment) != bytes_.size())
+    return Corrupt("size does not follow from the index");
+  return absl::OkStatus();
+}
+
+TileEntry SegmentView::tile(uint32_t head, uint32_t group) const {
+  const std::byte* at = bytes_.data() + kSegmentHeaderBytes + kIndexEntryBytes * (head * groups_ + group);
+  const uint32_t size_and_mode = LoadU32(at + 4);
+  return {LoadU32(at), size_and_mode & kMaxPayloadBytes, static_cast<TileMode>(size_and_mode >> 24),
+          LoadU32(at + 8), LoadU32(at + 12)};
+}
+
+GroupEntry SegmentView::group(uint32_t g) const {
+  const std::byte* at = bytes_.data() + group_index_offset_ + kIndexEntryBytes * g;
+  return {LoadU32(at), LoadU32(at + 4), LoadU32(at + 8)};
+}
+
+ByteSpan SegmentView::tile_payload(uint32_t head, uint32_t group) const {
+  const TileEntry entry = tile(head, group);
+  return bytes_.subspan(entry.offset, entry.bytes);
+}
+
+ByteSpan SegmentView::group_header(uint32_t g) const {
+  const GroupEntry entry = group(g);
+  return bytes_.subspan(entry.offset, entry.bytes);
+}
+
+bool SegmentView::HasHeads(uint32_t head_begin, uint32_t head_count) const {
+  return head_count != 0 && head_begin < shape_.heads && head_count <= shape_.heads - head_begin;
+}
+
+ByteSpan SegmentView::RawValues(uint32_t head_begin, uint32_t head_count) const {
+  if (!HasHeads(head_begin, head_count)) return {};
+  const uint32_t first = tile(head_begin, 0).offset;
+  uint64_t cursor = first;
+  for (uint32_t head = head_begin; head < head_begin + head_count; ++head) {
+    for (uint32_t g = 0; g < groups_; ++g) {
+      const TileEntry entry = tile(head, g);
+      if (entry.mode != TileMode::kRaw || entry.offset != cursor) return {};
+      cursor += entry.bytes;
+    }
+  }
+  return bytes_.subspan(first, cursor - first);
+}
+
+uint32_t SegmentView::RawValuesCrc(uint32_t head_begin, uint32_t head_count) const {
+  uint32_t crc = 0;
+  if (!HasHeads(head_begin, head_count)) return crc;
+  for (uint32_t head = head_begin; head < head_begin + head_count; ++head) {
+    for (uint32_t g = 0; g < groups_; ++g) {
+      crc = CombineCrc32c(crc, tile(head, g).decoded_crc, shape_.group(g).tile_bytes());
+    }
+  }
+  return crc;
+}
+
+absl::Status SegmentView::CheckPlaceMatches(const SegmentPlace& place, uint32_t head_begin,
+                                            uint32_t head_count) const {
+  if (!HasHeads(head_begin, head_count)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("heads [", head_begin, ", +", head_count, ") of a segment of ", shape_.heads));
+  }
+  if (absl::Status s = CheckPlace(place); !s.ok()) return s;
+  if (place.layer != layer_ || place.tensor != shape_.tensor) {
+    return Corrupt(absl::StrCat("of layer ", layer_, " ", ToAbsl(TensorName(shape_.tensor)),
+                                " in the place of layer ", place.layer, " ",
+                                ToAbsl(TensorName(place.tensor))));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SegmentView::TileError(absl::string_view what, uint32_t head, uint32_t g) const {
+  return Corrupt(absl::StrCat("layer ", layer_, " ", ToAbsl(TensorName(shape_.tensor)), " head ",
+                              shape_.head_begin + head, " group ", g, ": ", what));
+}
+
+absl::Status SegmentView::VerifyGroupHeader(uint32_t place_crc, uint32_t g) const {
+  const GroupEntry entry = group(g);
+  if (ExtendCrc32c(place_crc, group_header(g)) != entry.crc) {
+    return Corrupt(absl::StrCat("layer ", layer_, " ", ToAbsl(TensorName(shape_.tensor)), " group ", g,
+                                ": CRC of the group header"));
+  }
+  const uint64_t end = uint64_t{entry.offset} + entry.bytes;
+  if (!AllZero(bytes_.subspan(end, AlignUp(end, kPayloadAlignment) - end))) {
+    return Corrupt(absl::StrCat("group ", g, ": padding is not 0"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SegmentView::VerifyTile(uint32_t place_crc, uint32_t head, uint32_t g) const {
+  const TileEntry entry = tile(head, g);
+  const ByteSpan payload = tile_payload(head, g);
+  if (entry.mode == TileMode::kRaw) {
+    const uint32_t crc = Crc32c(payload);
+    if (CombineCrc32c(place_crc, crc, payload.size()) != entry.encoded_crc) {
+      return TileError("CRC of place and payload", head, g);
+    }
+    if (crc != entry.decoded_crc) return TileError("CRC of the decoded values", head, g);
+  } else if (ExtendCrc32c(place_crc, payload) != entry.encoded_crc) {
+    return TileError("CRC of place and payload", head, g);
+  }
+  const uint64_t end = uint64_t{entry.offset} + entry.bytes;
+  const bool last = head + 1 == shape_.heads && g + 1 == groups_;
+  const uint64_t padded_end = AlignUp(end, last ? kSegmentAlignment : kPayloadAlignment);
+  if (!AllZero(bytes_.subspan(end, padded_end - end))) return TileError("padding is not 0", head, g);
+  return absl::OkStatus();
+}
+
+absl::Status SegmentView::Verify(const SegmentPlace& place, uint32_t head_begin, uint32_t head_count) const {
+  if (absl::Status s = CheckPlaceMatches(place, head_begin, head_count); !s.ok()) return s;
+  const PlaceCrc place_crc(place, shape_.head_begin);
+  for (uint32_t g = 0; g < groups_; ++g) {
+    if (absl::Status s = VerifyGroupHeader(place_crc.Group(g), g); !s.ok()) return s;
+  }
+  for (uint32_t head = head_begin; head < head_begin + head_count; ++head) {
+    for (uint32_t g = 0; g < groups_; ++g) {
+      if (absl::Status s = VerifyTile(place_crc.Tile(head, g), head, g); !s.ok()) return s;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SegmentView::Decode(const SegmentPlace& place, uint32_t head_begin, uint32_t head_count,
+                                 const Codebook* book, Workspace* ws, MutableByteSpan values) const {
+  if (absl::Status s = Verify(place, head_begin, head_count); !s.ok()) return s;
+  const uint64_t head_bytes = shape_.raw_bytes() / shape_.heads;
+  if (values.size() != head_count * head_bytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("buffer for values has ", values.size(), " bytes, not ", head_count * head_bytes));
+  }
+  const Codec& codec = *FindCodec(codec_id_);  // Parse found it
+  for (uint32_t g = 0; g < groups_; ++g) {
+    const GroupShape group = shape_.group(g);
+    const ByteSpan header = group_header(g);
+    const uint64_t group_offset = uint64_t{g} * kTileTokens * group.row_bytes();
+    const MutableByteSpan workspace = ws->Get(codec.WorkspaceBytes(group));
+    for (uint32_t i = 0; i < head_count; ++i) {
+      const uint32_t head = head_begin + i;
+      const TileEntry entry = tile(head, g);
+      const ByteSpan payload = tile_payload(head, g);
+      const MutableByteSpan out = values.subspan(i * head_bytes + group_offset, group.tile_bytes());
+      if (entry.mode == TileMode::kRaw) {
+        std::memcpy(out.data(), payload.data(), payload.size());  // Verify has compared the CRC of the values
+        continue;
+      }
+      const absl::Status status = codec.DecodeTile(group, header, entry.mode, payload, book, workspace, out);
+      if (!status.ok()) return status;
+      if (Crc32c(out) != entry.decoded_crc) return TileError("CRC of the decoded values", head, g);
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace kvcompd::codec

@@ -1,0 +1,107 @@
+#include "codec/base/profile.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+namespace kvcompd {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(ProfileTest, CanonicalTextNamesEveryOption) {
+  const std::pair<const char*, const char*> kCases[] = {
+      {"raw", "raw"},
+      {"kvcomp", "kvcomp:rel_k=0.05,rel_v=0.1,k_unit=block,strict=0"},
+      {"kvcomp:rel_k=0.05", "kvcomp:rel_k=0.05,rel_v=0.1,k_unit=block,strict=0"},
+      {"kvcomp:strict=1,rel_v=5e-1,k_unit=channel,rel_k=0.0050",
+       "kvcomp:rel_k=0.005,rel_v=0.5,k_unit=channel,strict=1"},
+  };
+  for (const auto& [text, canonical] : kCases) {
+    const auto profile = Profile::Parse(text);
+    ASSERT_TRUE(profile.ok()) << text << ": " << profile.status();
+    EXPECT_EQ(profile->Text(), canonical);
+    EXPECT_EQ(Profile::Parse(canonical)->Text(), canonical);
+    EXPECT_EQ(profile->Validate(), absl::OkStatus());
+  }
+}
+
+TEST(ProfileTest, RejectsAndSaysWhy) {
+  const std::pair<std::string, const char*> kCases[] = {
+      {"", "empty"},
+      {"raw:", "no options"},
+      {"raw:rel_k=0.1", "no options"},
+      {"kvcomp:", "name=value"},
+      {"kvcomp:rel_k", "name=value"},
+      {"kvcomp:rel_k=", "no number"},
+      {"kvcomp:rel_k=0.1x", "no number"},
+      {"kvcomp:rel_k= 0.1", "no number"},
+      {"kvcomp:rel_k=nan", "0.005 to 0.5"},
+      {"kvcomp:rel_k=inf", "0.005 to 0.5"},
+      {"kvcomp:rel_k=-0.1", "0.005 to 0.5"},
+      {"kvcomp:rel_k=0.0049999", "0.005 to 0.5"},
+      {"kvcomp:rel_v=0.51", "0.005 to 0.5"},
+      {"kvcomp:rel_k=0.1,rel_k=0.1", "twice"},
+      {"kvcomp:rel_k=0.1,", "name=value"},
+      {"kvcomp:k_unit=head", "block, channel"},
+      {"kvcomp:strict=2", "0, 1"},
+      {"kvcomp:level=3", "no option"},
+      {"kvcomp:=3", "no option"},
+      {"KVCOMP", "no name"},
+      {" raw", "no name"},
+      {":rel_k=0.1", "no name"},
+      {std::string("raw\0", 4), "no name"},
+      {"kvcomp:" + std::string(200, 'x'), "at most 128"},
+  };
+  for (const auto& [text, why] : kCases) {
+    const absl::Status status = Profile::Parse(text).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(why)) << text;
+  }
+  EXPECT_EQ(Profile::Parse("packkv:rel=0.1").status().code(), absl::StatusCode::kUnimplemented);
+}
+
+TEST(ProfileTest, CanonicalTextIsShortestThatParsesBackAndFits) {
+  std::mt19937_64 rng(3);
+  std::uniform_real_distribution<double> rel(0.005, 0.5);
+  for (int i = 0; i < 2000; ++i) {
+    Profile p;
+    p.codec = CodecId::kKvcomp;
+    p.rel_k = rel(rng);
+    p.rel_v = rel(rng);
+    const std::string text = p.Text();
+    ASSERT_LE(text.size(), Profile::kMaxTextBytes);
+    const auto back = Profile::Parse(text);
+    ASSERT_TRUE(back.ok()) << text;
+    EXPECT_EQ(back->rel_k, p.rel_k);
+    EXPECT_EQ(back->rel_v, p.rel_v);
+    EXPECT_EQ(*back, p);
+  }
+}
+
+TEST(ProfileTest, ErrorBounds) {
+  EXPECT_EQ(Profile().ErrorBound(), 0.0);
+  EXPECT_TRUE(Profile().lossless());
+  const Profile p = *Profile::Parse("kvcomp:rel_k=0.2,rel_v=0.1");
+  EXPECT_FALSE(p.lossless());
+  EXPECT_EQ(p.ErrorBound(Tensor::kK), 0.1);
+  EXPECT_EQ(p.ErrorBound(Tensor::kV), 0.05);
+  EXPECT_EQ(p.ErrorBound(), 0.1);
+}
+
+TEST(ProfileTest, ValidateChecksWhatParseWouldNotMake) {
+  Profile p;
+  p.codec = CodecId::kKvcomp;
+  p.rel_v = std::nan("");
+  EXPECT_EQ(p.Validate().code(), absl::StatusCode::kInvalidArgument);
+  p.rel_v = 0.1;
+  p.k_unit = static_cast<KUnit>(0);
+  EXPECT_EQ(p.Validate().code(), absl::StatusCode::kInvalidArgument);
+  p.codec = static_cast<CodecId>(77);
+  EXPECT_EQ(p.Validate().code(), absl::StatusCode::kUnimplemented);
+}
+
+}  // namespace
+}  // namespace kvcompd

@@ -1,0 +1,154 @@
+#include <string>
+#include <vector>
+
+#include "codec/codebook.h"
+#include "gtest/gtest.h"
+#include "tests/codec/kv_samples.h"
+
+namespace kvcompd::codec {
+namespace {
+
+Profile ProfileOf(std::string_view text) { return Profile::Parse(text).value(); }
+
+std::shared_ptr<const CodebookSet> TrainedSet() {
+  CodebookTrainer trainer(Sha256("model"), ProfileOf("kvcomp:rel_k=0.1,rel_v=0.2"));
+  for (uint32_t layer : {7u, 0u, 3u}) {
+    std::vector<uint32_t> counts(256, 0);
+    for (uint32_t s = 0; s < 11; ++s) counts[s] = (layer + 1) * (s + 1);
+    trainer.Add(layer, Tensor::kK, counts);
+    trainer.Add(layer, Tensor::kV, counts);
+  }
+  return trainer.Build();
+}
+
+absl::StatusCode ParseCode(const std::string& bytes) { return CodebookSet::Parse(bytes).status().code(); }
+
+TEST(CodebookSet, ParseGivesBackWhatWasBuilt) {
+  const auto set = TrainedSet();
+  ASSERT_NE(set, nullptr);
+  EXPECT_EQ(set->id(), Sha256(set->canonical_bytes()));
+  const auto parsed = CodebookSet::Parse(set->canonical_bytes());
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ((*parsed)->id(), set->id());
+  EXPECT_EQ((*parsed)->fingerprint(), Sha256("model"));
+  EXPECT_EQ((*parsed)->profile_text(), "kvcomp:rel_k=0.1,rel_v=0.2,k_unit=block,strict=0");
+  for (uint32_t layer : {0u, 3u, 7u, 99u, 70000u}) {
+    for (const Tensor t : {Tensor::kK, Tensor::kV}) {
+      const Codebook *a = set->Find(layer, t), *b = (*parsed)->Find(layer, t);
+      ASSERT_NE(a, nullptr);
+      ASSERT_NE(b, nullptr);
+      EXPECT_TRUE(
+          std::equal(a->lengths().begin(), a->lengths().end(), b->lengths().begin(), b->lengths().end()));
+    }
+  }
+  // Layers without samples share a book of all layers.
+  EXPECT_EQ(set->Find(99, Tensor::kK), set->Find(CodebookSet::kAnyLayer, Tensor::kK));
+  EXPECT_NE(set->Find(7, Tensor::kK), set->Find(99, Tensor::kK));
+}
+
+TEST(CodebookSet, HeaderBytesStandWhereFormatSays) {
+  const std::string bytes = TrainedSet()->canonical_bytes();
+  EXPECT_EQ(bytes.substr(0, 8), std::string("KVCS\x01\0\0\0", 8));
+  EXPECT_EQ(bytes.substr(8, 32), Sha256("model").view());
+  const size_t text_bytes = static_cast<uint8_t>(bytes[40]);
+  const size_t count_at = 42 + text_bytes;
+  EXPECT_EQ(static_cast<uint8_t>(bytes[count_at]), 8);  // 3 layers and any, K and V
+  EXPECT_EQ(bytes.substr(count_at + 2, 4), std::string("\0\0\x01\0", 4));
+  // rel 0.1: 13 symbols in 7 bytes; rel 0.2: 8 symbols in 4.
+  EXPECT_EQ(bytes.size(), count_at + 2 + 4 * (6 + 7 + 6 + 4));
+}
+
+TEST(CodebookSet, RefusesEveryTruncationAndEveryTail) {
+  const std::string bytes = TrainedSet()->canonical_bytes();
+  for (size_t n = 0; n < bytes.size(); ++n)
+    ASSERT_EQ(ParseCode(bytes.substr(0, n)), absl::StatusCode::kDataLoss) << n;
+  EXPECT_EQ(ParseCode(bytes + '\0'), absl::StatusCode::kDataLoss);
+}
+
+TEST(CodebookSet, WhatParsesIsCanonical) {
+  const std::string bytes = TrainedSet()->canonical_bytes();
+  for (size_t at = 0; at < bytes.size(); ++at) {
+    for (int bit = 0; bit < 8; ++bit) {
+      std::string flipped = bytes;
+      flipped[at] = static_cast<char>(flipped[at] ^ (1 << bit));
+      const auto set = CodebookSet::Parse(flipped);
+      if (!set.ok()) continue;  // most flips
+      EXPECT_EQ((*set)->canonical_bytes(), flipped);
+      EXPECT_NE((*set)->id(), TrainedSet()->id());
+      // Only the fingerprint, and a layer's number that keeps the order, may change freely.
+      const bool in_fingerprint = at >= 8 && at < 40;
+      EXPECT_TRUE(in_fingerprint || at > 42) << at;
+    }
+  }
+}
+
+TEST(CodebookSet, RefusesByField) {
+  const std::string good = TrainedSet()->canonical_bytes();
+  const size_t books = 42 + static_cast<uint8_t>(good[40]) + 2;
+  const auto with = [&](size_t at, char value) {
+    std::string bytes = good;
+    bytes[at] = value;
+    return ParseCode(bytes);
+  };
+  EXPECT_EQ(with(0, 'X'), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(with(4, 2), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(with(4, 0), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(with(6, 1), absl::StatusCode::kDataLoss);             // reserved
+  EXPECT_EQ(with(42, 'q'), absl::StatusCode::kDataLoss);          // profile
+  EXPECT_EQ(with(books, 50), absl::StatusCode::kDataLoss);        // layers out of order
+  EXPECT_EQ(with(books + 2, 3), absl::StatusCode::kDataLoss);     // no tensor
+  EXPECT_EQ(with(books + 3, 1), absl::StatusCode::kDataLoss);     // reserved
+  EXPECT_EQ(with(books + 4, 12), absl::StatusCode::kDataLoss);    // alphabet of another profile
+  EXPECT_EQ(with(books + 6, 0x11), absl::StatusCode::kDataLoss);  // Kraft
+  // The upper half of the last byte of 13 lengths is padding.
+  EXPECT_EQ(with(books + 12, static_cast<char>(good[books + 12] | 0x10)), absl::StatusCode::kDataLoss);
+  // The profile's text must be the canonical one: same length, other order.
+  std::string reordered = good;
+  const std::string text = "kvcomp:rel_v=0.2,rel_k=0.1,k_unit=block,strict=0";
+  reordered.replace(42, text.size(), text);
+  EXPECT_EQ(ParseCode(reordered), absl::StatusCode::kDataLoss);
+}
+
+TEST(CodebookSet, BuiltInIsAConstantOfTheProfile) {
+  const Profile profile = ProfileOf("kvcomp");
+  const auto set = CodebookSet::BuiltIn(profile);
+  EXPECT_EQ(set->id(), CodebookSet::BuiltIn(profile)->id());
+  EXPECT_TRUE(set->fingerprint().IsZero());
+  EXPECT_NE(set->id(), CodebookSet::BuiltIn(ProfileOf("kvcomp:rel_k=0.06"))->id());
+  ASSERT_NE(set->Find(5, Tensor::kK), nullptr);
+  EXPECT_EQ(set->Find(5, Tensor::kK)->num_symbols(), AlphabetSize(0.05));
+  EXPECT_EQ(set->Find(5, Tensor::kV)->num_symbols(), AlphabetSize(0.1));
+  EXPECT_TRUE(CodebookSet::Parse(set->canonical_bytes()).ok());
+  // Part of the format: a change of the formula or of the ties would change what blocks decode to.
+  EXPECT_EQ(set->id().Hex(), "bb4862a9c5ada3134db6a14814a5c02708009e11147cef1a0e549bd89b3de5cd");
+}
+
+TEST(CodebookSet, ProfilesWithoutBooksHaveNone) {
+  const auto set = CodebookSet::BuiltIn(ProfileOf("raw"));
+  EXPECT_EQ(set->Find(0, Tensor::kK), nullptr);
+  EXPECT_TRUE(CodebookSet::Parse(set->canonical_bytes()).ok());
+  CodebookTrainer trainer(Sha256("m"), ProfileOf("raw"));
+  trainer.Add(0, Tensor::kK, std::vector<uint32_t>(256, 1));
+  EXPECT_EQ(trainer.Build(), nullptr);
+}
+
+TEST(CodebookTrainer, TrainedBooksCostLessThanTheBuiltInOnTheirSamples) {
+  const Profile profile = ProfileOf("kvcomp:rel_k=0.05,rel_v=0.1");
+  CodebookTrainer trainer(Sha256("m"), profile);
+  EXPECT_EQ(trainer.Build(), nullptr);
+  std::vector<uint32_t> counts(256, 0);
+  for (uint32_t s = 0; s < 23; ++s) counts[s] = s < 3 ? 10000 : 10;  // nothing like the built-in bell
+  trainer.Add(2, Tensor::kK, counts);
+  EXPECT_EQ(trainer.samples(), 30200u);
+  const auto set = trainer.Build();
+  ASSERT_NE(set, nullptr);
+  EXPECT_LT(trainer.CostBits(*set), trainer.CostBits(*CodebookSet::BuiltIn(profile)) / 2);
+  EXPECT_EQ(trainer.CostBits(*CodebookSet::BuiltIn(ProfileOf("raw"))), 30200u * kMaxCodeBits);
+  // V had no samples: the built-in book serves.
+  ASSERT_NE(set->Find(2, Tensor::kV), nullptr);
+  EXPECT_EQ(set->Find(2, Tensor::kV)->num_symbols(), AlphabetSize(0.1));
+  EXPECT_EQ(trainer.Build()->id(), set->id());
+}
+
+}  // namespace
+}  // namespace kvcompd::codec

@@ -1,0 +1,104 @@
+// Holds the kvcomp parts of codec/FORMAT.md, read as data, against the code.
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+#include "codec/codec.h"
+#include "codec/tile_payload.h"
+#include "gtest/gtest.h"
+#include "tests/codec/group_coding.h"
+#include "tests/codec/kv_samples.h"
+
+namespace kvcompd::codec {
+namespace {
+
+// Lines of the code block after a comment, without notes.
+std::vector<std::string> Lines(const std::string& comment) {
+  std::ifstream file("codec/FORMAT.md");
+  std::stringstream stream;
+  stream << file.rdbuf();
+  const std::string text = stream.str();
+  const size_t at = text.find("<!-- " + comment);
+  EXPECT_NE(at, std::string::npos) << comment;
+  if (at == std::string::npos) return {};
+  const size_t begin = text.find("```\n", at) + 4;
+  std::vector<std::string> lines;
+  for (const auto line :
+       absl::StrSplit(text.substr(begin, text.find("```", begin) - begin), '\n', absl::SkipEmpty())) {
+    lines.emplace_back(line.substr(0, line.find('#')));
+  }
+  return lines;
+}
+
+std::map<std::string, std::string> Vectors(const std::string& comment) {
+  std::map<std::string, std::string> vectors;
+  for (const std::string& line : Lines(comment)) {
+    const size_t at = line.rfind(" = ");
+    vectors[line.substr(0, at)] = line.substr(at + 3);
+  }
+  return vectors;
+}
+
+std::string Hex(std::string line) {
+  std::erase(line, ' ');
+  return line;
+}
+
+TEST(FormatKvcomp, Alphabet) {
+  const auto vectors = Vectors("vector: alphabet");
+  EXPECT_EQ(vectors.size(), 7u);
+  for (const auto& [rel, symbols] : vectors) {
+    double r = 0;
+    ASSERT_TRUE(absl::SimpleAtod(rel, &r));
+    EXPECT_EQ(std::to_string(AlphabetSize(r)), symbols) << rel;
+  }
+}
+
+TEST(FormatKvcomp, BuiltInSets) {
+  const auto vectors = Vectors("vector: built-in");
+  EXPECT_EQ(vectors.size(), 2u);
+  for (const auto& [text, id] : vectors) {
+    const auto profile = Profile::Parse(text);
+    ASSERT_TRUE(profile.ok()) << profile.status();
+    EXPECT_EQ(CodebookSet::BuiltIn(*profile)->id().Hex(), id) << text;
+  }
+}
+
+TEST(FormatKvcomp, Example) {
+  std::vector<float> values(16);
+  for (int i = 0; i < 16; ++i) values[static_cast<size_t>(i)] = static_cast<float>(i + 1);
+  const GroupShape shape{DType::kBf16, Tensor::kK, 1, 2, 8};
+  const Profile profile{.codec = CodecId::kKvcomp, .rel_k = 0.25};
+  const Codec& codec = *FindCodec(CodecId::kKvcomp);
+  const auto group = kvcompd::testing::EncodeGroup(
+      codec, shape, kvcompd::testing::ToBytes(shape.dtype, values), {.profile = profile});
+  ASSERT_TRUE(group.ok());
+  const auto lines = Lines("example: kvcomp");
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ("header" + HexOf(group->header), Hex(lines[0]));
+  EXPECT_EQ("payload" + HexOf(group->payloads[0]), Hex(lines[1]));
+  EXPECT_EQ(group->modes[0], TileMode::kPacked);
+  const auto tile = kvcompd::testing::DecodeTile(codec, shape, *group, 0);
+  ASSERT_TRUE(tile.ok());
+  EXPECT_EQ(kvcompd::testing::ToFloats(shape.dtype, *tile),
+            (std::vector<float>{0, 3.75, 3.75, 3.75, 3.75, 7.5, 7.5, 7.5, 7.5, 11.25, 11.25, 11.25, 11.25, 15,
+                                15, 15}));
+}
+
+TEST(FormatKvcomp, StreamsExample) {
+  const Codebook book = Codebook::FromLengths(std::vector<uint8_t>{1, 2, 2}).value();
+  const std::vector<uint8_t> codes = {0, 1, 2, 0};
+  const HuffmanPlan plan = PlanHuffman(codes.data(), 4, 1, book);
+  std::vector<std::byte> out(plan.bytes);
+  WriteHuffman(codes.data(), 4, 1, book, plan, out);
+  const auto lines = Lines("example: streams");
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_EQ(HexOf(AsChars(out)), Hex(lines[0]));
+}
+
+}  // namespace
+}  // namespace kvcompd::codec
