@@ -3,8 +3,8 @@
 //
 // Thread-safe. Families are made once (at construction of what bumps them) and handles kept.
 //
-//   auto* evicted = &metrics->Counter("kvcompd_evictions_total", "Blocks evicted", {{"reason", "watermark"}});
-//   evicted->Increment();
+//   auto* evicted = &metrics->Counter("kvcompd_evictions_total", "Blocks evicted", {{"reason",
+//   "watermark"}}); evicted->Increment();
 #ifndef KVCOMPD_SERVER_OPS_METRICS_H_
 #define KVCOMPD_SERVER_OPS_METRICS_H_
 

@@ -1,6 +1,10 @@
 // Namespace: tenant + fingerprint, with its mutable policy, its account of bytes and its codebooks.
 //
-// Thread-safe. Found by id in the store's NamespaceTable; lives as long as the store.
+// Made and found by NamespaceTable; read by the service. Thread-safe. Lives as long as the store.
+//
+//   auto ns = store.FindNamespace(id);
+//   auto set = ns->codebooks().Current(ns->policy().profile);
+//   uint64_t used = ns->account().charged_bytes;
 #ifndef KVCOMPD_SERVER_STORE_NAMESPACE_H_
 #define KVCOMPD_SERVER_STORE_NAMESPACE_H_
 
@@ -10,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
+#include "absl/status/status.h"
 #include "codec/base/model_descriptor.h"
 #include "codec/base/mutex.h"
 #include "codec/base/profile.h"
@@ -21,13 +25,16 @@ namespace kvcompd::server {
 enum class VerifyIngest { kFull = 1, kSample = 2, kStructure = 3 };
 
 struct NamespacePolicy {
-  Profile profile;                        // of new blocks
+  Profile profile;                         // of new blocks
   std::vector<Profile> accepted_profiles;  // further ones allowed in ENCODED puts; raw always is
-  uint64_t quota_bytes = 0;               // stored + staged, charged; 0: none
-  double max_error = 0;                   // ceiling of a block's bound; 0: none set
+  uint64_t quota_bytes = 0;                // stored + staged + tails, charged; 0: none
+  double max_error = 0;                    // ceiling of a block's bound; 0: none set
   VerifyIngest verify_ingest = VerifyIngest::kFull;
-  uint64_t pin_quota_bytes = 0;           // 0: the store's default
+  uint64_t pin_quota_bytes = 0;  // 0: the store's default
 };
+
+// What a slot of memory is used for.
+enum class ChargeKind : uint8_t { kStaged, kStored, kTail };
 
 class Namespace {
  public:
@@ -49,14 +56,27 @@ class Namespace {
   absl::Status SetProfile(const Profile& profile);
   CodebookRegistry& codebooks() { return codebooks_; }
 
-  // Account, in charged bytes. Every change goes through the store.
+  // Of the policy, without copying it.
+  uint64_t quota_bytes() const;
+  uint64_t pin_quota_bytes() const;
+
+  // Account. The first four are charged bytes of live slots and change only by ChargedSlot and SlotAllocator:
+  // a shard that left the index counts as stored until its last reader is done. Each is exact where no call
+  // is under way.
   struct Account {
+    std::atomic<uint64_t> charged_bytes{0};  // stored + staged + tail; what the quota limits
     std::atomic<uint64_t> stored_bytes{0};
     std::atomic<uint64_t> staged_bytes{0};
-    std::atomic<uint64_t> pinned_bytes{0};
-    std::atomic<uint64_t> blocks{0};
+    std::atomic<uint64_t> tail_bytes{0};
+    // Of what the index holds: it goes down as soon as a block is out of sight.
+    std::atomic<uint64_t> pinned_bytes{0};   // charged
+    std::atomic<uint64_t> blocks{0};         // complete or not
     std::atomic<uint64_t> encoded_bytes{0};  // exact container bytes of committed shards
     std::atomic<uint64_t> raw_bytes{0};
+
+    std::atomic<uint64_t>& of(ChargeKind kind);
+    void Charge(ChargeKind kind, uint64_t bytes);
+    void Uncharge(ChargeKind kind, uint64_t bytes);
   };
   Account& account() { return account_; }
   const Account& account() const { return account_; }

@@ -1,7 +1,8 @@
 // SlabArena: variable-size slots of host memory from large slabs, so that a 4x ratio really is 4x the blocks.
 //
 // Called by the store. Thread-safe. A slot starts on 64 bytes, takes its size rounded up to 64 bytes, and
-// never crosses a slab. Slabs are mapped on first use. Best fit over free ranges, neighbours merged.
+// never crosses a slab. Address space is reserved at once, slabs become usable memory on first use. Best fit
+// over free ranges, neighbours merged. Under AddressSanitizer free ranges are poisoned.
 //
 //   SlabArena arena({.capacity_bytes = 8ull << 30});
 //   auto slot = arena.Allocate(n);           // RESOURCE_EXHAUSTED: no free range is long enough
@@ -20,9 +21,11 @@ namespace kvcompd::server {
 
 class SlabArena {
  public:
+  static constexpr uint64_t kAlignBytes = 64;
+
   struct Options {
-    uint64_t capacity_bytes = uint64_t{1} << 30;  // all slabs; at least 1 MiB
-    uint64_t slab_bytes = uint64_t{256} << 20;    // largest slot; cut to the capacity
+    uint64_t capacity_bytes = uint64_t{1} << 30;  // all slabs; at least 1 MiB; cut to a multiple of 64
+    uint64_t slab_bytes = uint64_t{256} << 20;    // largest slot, at least 64 KiB; cut to the capacity
     absl::Status Validate() const;
   };
 
@@ -34,9 +37,9 @@ class SlabArena {
     Slot& operator=(Slot&& other) noexcept;
     ~Slot();
     MutableByteSpan bytes() const { return {data_, size_}; }  // as asked for
-    uint64_t charged_bytes() const;                            // as accounted: rounded up
+    uint64_t charged_bytes() const { return ChargedBytes(size_); }
     bool empty() const { return data_ == nullptr; }
-    void Shrink(uint64_t bytes);  // bytes <= size
+    void Shrink(uint64_t bytes);  // 1 <= bytes <= size; else no change
 
    private:
     friend class SlabArena;
@@ -54,14 +57,22 @@ class SlabArena {
   };
 
   explicit SlabArena(const Options& options);
-  ~SlabArena();  // CHECKs that no slot is left
+  ~SlabArena();  // aborts where a slot is left
   SlabArena(const SlabArena&) = delete;
   SlabArena& operator=(const SlabArena&) = delete;
 
+  // INVALID_ARGUMENT for 0 bytes. RESOURCE_EXHAUSTED.
   absl::StatusOr<Slot> Allocate(uint64_t bytes);
   Stats stats() const;
   uint64_t capacity_bytes() const;
-  uint64_t used_bytes() const;  // without taking the lock
+  uint64_t max_slot_bytes() const;  // longer ones never fit
+  uint64_t used_bytes() const;      // without taking the lock
+
+  // What a slot of so many bytes is accounted as.
+  static constexpr uint64_t ChargedBytes(uint64_t bytes) {
+    return bytes > UINT64_MAX - kAlignBytes ? UINT64_MAX
+                                            : (bytes + kAlignBytes - 1) / kAlignBytes * kAlignBytes;
+  }
 
  private:
   struct Impl;

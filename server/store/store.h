@@ -1,11 +1,12 @@
 // Store: the cache itself. Index, slots, eviction, leases, pins, quotas, watchers. It keeps encoded
 // containers and never looks inside them; encoding and verifying are the service's.
 //
-// Thread-safe; no call blocks on I/O or codec work. Time comes from the injected clock; Tick() does what is
-// due (orphans, leases, pins, sequences) and is called by a timer thread, or by tests.
+// Called by the service and by SequenceTable. Thread-safe; no call blocks on I/O or codec work. Time comes
+// from the injected clock; Tick() does what is due (orphans, leases, pins, watermark) and is called by a
+// timer thread, or by tests. Stagings, snapshots and tails must be gone before the store is.
 //
-//   auto put = store.BeginPut(ns, {.key = key, .shard = range, .tokens = 64, .bound_bytes = n, .put_id = id});
-//   if (put.verdict == PutVerdict::kWanted) {
+//   auto put = store.BeginPut(ns, {.key = key, .shard = range, .tokens = 64, .bound_bytes = n, .put_id =
+//   id}); if (put.verdict == PutVerdict::kWanted) {
 //     encode into put.staging->memory();
 //     auto done = store.Commit(std::move(put.staging), {...});
 //   }
@@ -28,6 +29,7 @@
 #include "codec/base/types.h"
 #include "server/ops/metrics.h"
 #include "server/store/block.h"
+#include "server/store/charged_slot.h"
 #include "server/store/namespace.h"
 #include "server/store/reason.h"
 #include "server/store/slab_arena.h"
@@ -63,13 +65,13 @@ class ShardStaging {
   BlockKey parent_;
   ShardRange shard_;
   uint32_t tokens_ = 0;
-  uint64_t token_ = 0;  // the claim's number
-  SlabArena::Slot slot_;
+  uint64_t claim_ = 0;  // its number; 0: ended
+  ChargedSlot slot_;
 };
 
 struct PutRequestInfo {
-  BlockKey key;     // as stored, the salt mixed in
-  BlockKey parent;  // may be empty
+  BlockKey key;      // as stored, the salt mixed in
+  BlockKey parent;   // may be empty
   ShardRange shard;  // resolved
   uint32_t tokens = 0;
   uint64_t bound_bytes = 0;  // the container will not be longer
@@ -80,7 +82,7 @@ struct PutReply {
   PutVerdict verdict = PutVerdict::kRefused;
   absl::Status status;  // kRefused
   Reason reason = Reason::kNone;
-  Generation generation;  // kAlreadyStored
+  Generation generation;                  // kAlreadyStored
   std::unique_ptr<ShardStaging> staging;  // kWanted
 };
 
@@ -99,8 +101,8 @@ struct CommitReply {
 
 struct MatchOptions {
   bool lease = false;
-  uint32_t lease_ms = 0;              // 0: default
-  std::optional<double> max_error;    // a block with a larger bound ends the prefix
+  uint32_t lease_ms = 0;            // 0: default
+  std::optional<double> max_error;  // a block with a larger bound ends the prefix
 };
 struct MatchReply {
   std::vector<BlockSnapshot> blocks;
@@ -112,19 +114,19 @@ class Store {
  public:
   struct Options {
     SlabArena::Options host;
-    uint32_t index_shards = 64;          // power of two
-    double high_watermark = 0.95;        // of capacity; eviction runs above it
-    double low_watermark = 0.90;         // down to this
+    uint32_t index_shards = 64;    // power of two
+    double high_watermark = 0.95;  // of capacity; eviction runs above it
+    double low_watermark = 0.90;   // down to this
     uint32_t default_lease_ms = 10'000;
     uint32_t max_lease_ms = 600'000;
-    uint32_t default_pin_ms = 3'600'000;
-    uint32_t max_pin_ms = 86'400'000;
-    double pin_quota_fraction = 0.25;    // of capacity, where the namespace's policy names none
-    double lease_quota_fraction = 0.5;   // of capacity, per tenant
+    uint32_t max_pin_ms = 86'400'000;   // also of a pin without a TTL
+    double pin_quota_fraction = 0.25;   // of capacity, where the namespace's policy names none
+    double lease_quota_fraction = 0.5;  // of capacity, per tenant
     uint32_t orphan_timeout_ms = 30'000;
     uint32_t max_namespaces = 4096;
     uint32_t max_leases = 65'536;
-    uint32_t watch_queue_events = 4096;  // per watcher; older ones are dropped and counted
+    uint32_t watch_queue_events = 4096;  // per watcher; the oldest are dropped and counted
+    std::optional<uint64_t> epoch;       // tests; else random, not 0
     absl::Status Validate() const;
   };
   Store(const Options& options, const Clock* clock, Metrics* metrics);
@@ -148,12 +150,17 @@ class Store {
 
   // ---- put
   PutReply BeginPut(const std::shared_ptr<Namespace>& ns, const PutRequestInfo& info);
-  // ABORTED: the staging was reaped, or the namespace flushed meanwhile.
+  // ABORTED: the staging was reaped, taken over, or the namespace flushed meanwhile. INVALID_ARGUMENT: more
+  // bytes than asked for, or another number of tokens than the block has by now. The staging is gone in any
+  // case.
   absl::StatusOr<CommitReply> Commit(std::unique_ptr<ShardStaging> staging, const CommitInfo& info);
 
   // ---- read
-  // A visible block, complete or not; counts as use. Null where there is none.
+  // A visible block, complete or not; counts as use. Null where there is none. While the snapshot lives the
+  // block is not evicted.
   std::optional<BlockSnapshot> Lookup(const std::shared_ptr<Namespace>& ns, const BlockKey& key);
+  // The longest prefix of complete blocks within max_error; with `lease` only so many as the tenant's lease
+  // quota allows, and what is answered cannot be evicted before the lease stands.
   MatchReply Match(const std::shared_ptr<Namespace>& ns, std::span<const BlockKey> keys,
                    const MatchOptions& options);
   // Whether heads x layers of `shard` are there; an empty shard (head_count 0) asks for the complete block.
@@ -169,6 +176,8 @@ class Store {
     uint64_t encoded_bytes = 0;
   };
   Removed Flush(const std::shared_ptr<Namespace>& ns);
+  // Unleased and unpinned blocks: those used longest ago, until no more than target_bytes of the arena are in
+  // use, and all that were not used for an age.
   Removed Trim(std::optional<uint64_t> target_bytes, std::optional<uint64_t> older_than_ms);
 
   // ---- leases and pins
@@ -183,13 +192,13 @@ class Store {
   // FAILED_PRECONDITION: expired or unknown.
   absl::Status CheckLease(const std::shared_ptr<Namespace>& ns, const std::string& lease_id);
   bool Release(const std::shared_ptr<Namespace>& ns, const std::string& lease_id);
+  // Per key: NOT_FOUND, or RESOURCE_EXHAUSTED over the namespace's pin quota. ttl_ms 0: max_pin_ms.
   std::vector<absl::Status> Pin(const std::shared_ptr<Namespace>& ns, std::span<const BlockKey> keys,
                                 uint32_t ttl_ms);
   std::vector<bool> Unpin(const std::shared_ptr<Namespace>& ns, std::span<const BlockKey> keys);
 
   // ---- memory that is neither staged nor stored: open tails of sequences
-  absl::StatusOr<SlabArena::Slot> AllocateTail(const std::shared_ptr<Namespace>& ns, uint64_t bytes);
-  void FreeTail(const std::shared_ptr<Namespace>& ns, SlabArena::Slot slot);
+  absl::StatusOr<ChargedSlot> AllocateTail(const std::shared_ptr<Namespace>& ns, uint64_t bytes);
 
   // ---- watch
   WatchHub& watch();
@@ -198,10 +207,13 @@ class Store {
 
   // ---- upkeep
   void Tick();
+  // Where no call is under way: host.used_bytes == stored_bytes + staged_bytes + tail_bytes.
   struct Stats {
     SlabArena::Stats host;
+    uint64_t stored_bytes = 0;  // those of removed blocks that are still read included
     uint64_t staged_bytes = 0;
     uint64_t tail_bytes = 0;
+    // Of what the index holds:
     uint64_t blocks = 0;
     uint64_t encoded_bytes = 0;
     uint64_t raw_bytes = 0;

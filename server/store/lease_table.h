@@ -1,0 +1,75 @@
+// LeaseTable: who keeps which blocks for how long. A lease holds references to shards, which is what keeps
+// their memory and, while the block is in the index, keeps eviction away from it.
+//
+// Called by the store. Thread-safe; references are dropped outside its lock.
+//
+//   auto grant = leases.Add(ns, snapshots, ttl_ms);   // grant.blocks of them, the first ones
+//   absl::Status valid = leases.Check(ns, grant.id);  // FAILED_PRECONDITION from the moment it ends
+#ifndef KVCOMPD_SERVER_STORE_LEASE_TABLE_H_
+#define KVCOMPD_SERVER_STORE_LEASE_TABLE_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "codec/base/clock.h"
+#include "codec/base/mutex.h"
+#include "server/ops/metrics.h"
+#include "server/store/block.h"
+#include "server/store/namespace.h"
+
+namespace kvcompd::server {
+
+class LeaseTable {
+ public:
+  struct Options {
+    uint32_t default_ms = 10'000;
+    uint32_t max_ms = 600'000;
+    uint32_t max_leases = 65'536;
+    uint64_t tenant_quota_bytes =
+        0;  // charged bytes that one tenant's leases may hold; a block counts in each
+  };
+  LeaseTable(const Options& options, const Clock* clock, Metrics* metrics);
+
+  struct Grant {
+    std::string id;  // empty where nothing was leased
+    uint32_t ttl_ms = 0;
+    size_t blocks = 0;  // the first so many of those asked for
+  };
+  Grant Add(const Namespace& ns, std::span<const BlockSnapshot> blocks, uint32_t ttl_ms);
+  // The new TTL. FAILED_PRECONDITION: expired, unknown or of another namespace.
+  absl::StatusOr<uint32_t> Renew(const Namespace& ns, const std::string& id, uint32_t ttl_ms);
+  absl::Status Check(const Namespace& ns, const std::string& id) const;
+  bool Release(const Namespace& ns, const std::string& id);  // false: it had ended
+  void DropExpired();
+  size_t size() const;
+
+ private:
+  struct Record {
+    const Namespace* ns = nullptr;
+    int64_t expires_us = 0;
+    uint64_t bytes = 0;
+    std::vector<std::shared_ptr<const StoredShard>> shards;
+  };
+  using Records = absl::flat_hash_map<std::string, Record>;
+  uint32_t TtlMs(uint32_t asked_ms) const;
+  // Takes a record out and its bytes off the tenant.
+  Record Extract(Records::iterator it) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const Options options_;
+  const Clock* const clock_;
+  prometheus::Counter* const refused_quota_;
+  prometheus::Counter* const refused_limit_;
+  prometheus::Counter* const expired_;
+  mutable Mutex mutex_;
+  Records records_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, uint64_t> tenant_bytes_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace kvcompd::server
+
+#endif  // KVCOMPD_SERVER_STORE_LEASE_TABLE_H_

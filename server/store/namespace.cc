@@ -1,0 +1,79 @@
+#include "server/store/namespace.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "codec/base/byte_io.h"
+
+namespace kvcompd::server {
+
+std::atomic<uint64_t>& Namespace::Account::of(ChargeKind kind) {
+  switch (kind) {
+    case ChargeKind::kStaged:
+      return staged_bytes;
+    case ChargeKind::kTail:
+      return tail_bytes;
+    case ChargeKind::kStored:
+      break;
+  }
+  return stored_bytes;
+}
+
+void Namespace::Account::Charge(ChargeKind kind, uint64_t bytes) {
+  charged_bytes += bytes;
+  of(kind) += bytes;
+}
+
+void Namespace::Account::Uncharge(ChargeKind kind, uint64_t bytes) {
+  of(kind) -= bytes;
+  charged_bytes -= bytes;
+}
+
+Namespace::Namespace(std::string tenant, std::string name, ModelDescriptor descriptor, NamespacePolicy policy)
+    : id_(MakeId(tenant, descriptor.Fingerprint())),
+      tenant_(std::move(tenant)),
+      name_(std::move(name)),
+      descriptor_(std::move(descriptor)),
+      fingerprint_(descriptor_.Fingerprint()),
+      policy_(std::move(policy)),
+      codebooks_(fingerprint_) {}
+
+Namespace::Id Namespace::MakeId(std::string_view tenant, const kvcompd::Fingerprint& fingerprint) {
+  std::string bytes;
+  ByteWriter writer(&bytes);
+  writer.Bytes("kvcompd.namespace.v1");
+  writer.U32(static_cast<uint32_t>(tenant.size()));
+  writer.Bytes(tenant);
+  writer.Bytes(fingerprint.view());
+  return Id(Sha256(bytes).view().substr(0, 16));
+}
+
+NamespacePolicy Namespace::policy() const {
+  MutexLock lock(&mutex_);
+  return policy_;
+}
+
+uint64_t Namespace::quota_bytes() const {
+  MutexLock lock(&mutex_);
+  return policy_.quota_bytes;
+}
+
+uint64_t Namespace::pin_quota_bytes() const {
+  MutexLock lock(&mutex_);
+  return policy_.pin_quota_bytes;
+}
+
+absl::Status Namespace::SetProfile(const Profile& profile) {
+  absl::Status valid = profile.Validate();
+  if (!valid.ok()) return valid;
+  MutexLock lock(&mutex_);
+  if (policy_.max_error > 0 && profile.ErrorBound() > policy_.max_error) {
+    return absl::FailedPreconditionError(absl::StrCat("profile ", profile.Text(), " allows an error of ",
+                                                      profile.ErrorBound(), ", the namespace's ceiling is ",
+                                                      policy_.max_error));
+  }
+  policy_.profile = profile;
+  return absl::OkStatus();
+}
+
+}  // namespace kvcompd::server

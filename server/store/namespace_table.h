@@ -1,0 +1,55 @@
+// NamespaceTable: the namespaces of a store, by id and by (tenant, name). They are never removed.
+//
+// Called by Store. Thread-safe.
+//
+//   NamespaceTable table(max_namespaces);
+//   auto opened = table.Open("tenant", "llama", descriptor, policy);
+//   auto ns = table.Find(opened->ns->id());
+#ifndef KVCOMPD_SERVER_STORE_NAMESPACE_TABLE_H_
+#define KVCOMPD_SERVER_STORE_NAMESPACE_TABLE_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "codec/base/mutex.h"
+#include "server/store/namespace.h"
+
+namespace kvcompd::server {
+
+class NamespaceTable {
+ public:
+  explicit NamespaceTable(uint32_t max_namespaces);  // also the most names
+
+  struct Opened {
+    std::shared_ptr<Namespace> ns;
+    bool created = false;
+  };
+  // As Store::OpenNamespace. The policy is taken only where this call registers the namespace. A further name
+  // of a registered one becomes an alias. INVALID_ARGUMENT: descriptor or policy.
+  absl::StatusOr<Opened> Open(const std::string& tenant, const std::string& name,
+                              const std::optional<ModelDescriptor>& descriptor,
+                              const NamespacePolicy& policy);
+  std::shared_ptr<Namespace> Find(std::string_view id) const;
+  std::vector<std::shared_ptr<Namespace>> List() const;  // by tenant, name, id
+
+ private:
+  using Name = std::pair<std::string, std::string>;
+  absl::StatusOr<Opened> Attach(const Name& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status AddName(const Name& name, const std::shared_ptr<Namespace>& ns)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const uint32_t max_namespaces_;
+  mutable Mutex mutex_;
+  absl::flat_hash_map<Namespace::Id, std::shared_ptr<Namespace>> by_id_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<Name, std::shared_ptr<Namespace>> by_name_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace kvcompd::server
+
+#endif  // KVCOMPD_SERVER_STORE_NAMESPACE_TABLE_H_
