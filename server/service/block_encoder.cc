@@ -1,0 +1,128 @@
+#include "server/service/block_encoder.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace kvcompd::server {
+namespace {
+
+constexpr uint64_t kAlign = 64;  // of segments and footer (codec/FORMAT.md, "Container")
+
+uint64_t AlignUp(uint64_t n) { return (n + kAlign - 1) / kAlign * kAlign; }
+
+// Footers grow by one extent a segment; this is measured, not guessed.
+uint64_t FooterBytes(uint32_t segments) {
+  const std::vector<codec::SegmentExtent> extents(segments);
+  return codec::SerializeFooter(extents, {}, 0).size();
+}
+
+}  // namespace
+
+BlockEncoder::BlockEncoder(std::shared_ptr<Namespace> ns, const BlockKey& key, const ShardRange& shard,
+                           uint32_t tokens, const Profile& profile)
+    : ns_(std::move(ns)),
+      profile_(profile),
+      codec_(codec::FindCodec(profile.codec)),
+      codebooks_(ns_->codebooks().Current(profile)) {
+  const AttentionGroup& group = *ns_->descriptor().FindGroup(shard.group);
+  header_.fingerprint = ns_->fingerprint();
+  header_.key = key;
+  header_.shard = shard;
+  header_.tokens = tokens;
+  header_.dtype = group.dtype;
+  header_.head_dim_k = group.head_dim_k;
+  header_.head_dim_v = group.head_dim_v;
+  header_.layers.assign(group.layers.begin() + shard.layer_begin,
+                        group.layers.begin() + shard.layer_begin + shard.layer_count);
+  header_.profile = profile.Text();
+  const bool built_in = codebooks_ == nullptr || codebooks_->fingerprint().IsZero();
+  if (!built_in) header_.codebook_set = codebooks_->id();
+  header_.error_bound = static_cast<float>(profile.ErrorBound());
+
+  uint64_t bound = AlignUp(codec::SerializeBlockHeader(header_).size());
+  for (uint32_t s = 0; s < header_.num_segments(); ++s) {
+    bound += AlignUp(codec::SegmentBound(ShapeOf(s), *codec_));
+    assembly_bytes_ = std::max(assembly_bytes_, segment_raw_bytes(s));
+  }
+  assembly_offset_ = AlignUp(bound + FooterBytes(header_.num_segments()));
+}
+
+uint32_t BlockEncoder::segment_layer(uint32_t s) const { return header_.head_dim_v != 0 ? s / 2 : s; }
+
+Tensor BlockEncoder::segment_tensor(uint32_t s) const {
+  return header_.head_dim_v != 0 && s % 2 == 1 ? Tensor::kV : Tensor::kK;
+}
+
+codec::SegmentShape BlockEncoder::ShapeOf(uint32_t s) const {
+  const Tensor tensor = segment_tensor(s);
+  return {header_.dtype,
+          tensor,
+          header_.shard.head_begin,
+          header_.shard.head_count,
+          header_.tokens,
+          tensor == Tensor::kK ? header_.head_dim_k : header_.head_dim_v};
+}
+
+uint64_t BlockEncoder::segment_raw_bytes(uint32_t s) const { return ShapeOf(s).raw_bytes(); }
+
+MutableByteSpan BlockEncoder::AssemblyArea(MutableByteSpan memory) const {
+  return memory.subspan(assembly_offset_, segment_raw_bytes(next_segment_));
+}
+
+absl::Status BlockEncoder::EncodeNext(MutableByteSpan memory, codec::Workspace& ws) {
+  if (complete()) return absl::FailedPreconditionError("all segments of the block are there already");
+  if (next_segment_ == 0) {
+    const std::string header = codec::SerializeBlockHeader(header_);
+    std::memcpy(memory.data(), header.data(), header.size());
+    cursor_ = header.size();
+  }
+  const uint32_t s = next_segment_;
+  const uint64_t offset = AlignUp(cursor_);
+  std::memset(memory.data() + cursor_, 0, offset - cursor_);
+  const codec::SegmentPlace place = header_.place(segment_layer(s), segment_tensor(s));
+  codec::EncodeParams params;
+  params.profile = profile_;
+  params.book = codebooks_ == nullptr ? nullptr : codebooks_->Find(place.layer, place.tensor);
+  std::vector<uint32_t> histogram(codec::kMaxSymbols);
+  codec::EncodeStats stats;
+  stats.histogram = &histogram;
+  auto bytes = codec::EncodeSegment(*codec_, place, ShapeOf(s), AssemblyArea(memory), params, &ws,
+                                    memory.subspan(offset, assembly_offset_ - offset), &stats);
+  if (!bytes.ok()) return bytes.status();
+  if (codebooks_ != nullptr) ns_->codebooks().AddSamples(profile_, place.layer, place.tensor, histogram);
+  extents_.push_back({offset, *bytes});
+  cursor_ = offset + *bytes;
+  stats_.Add(stats);
+  ++next_segment_;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CommitInfo> BlockEncoder::Finish(MutableByteSpan memory) {
+  if (!complete()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("only ", next_segment_, " of ", header_.num_segments(),
+                     " layer tensors of the block have come; send the rest first"));
+  }
+  const uint64_t offset = AlignUp(cursor_);
+  std::memset(memory.data() + cursor_, 0, offset - cursor_);
+  codec::QualityRecord quality;
+  quality.max_error_over_r = static_cast<float>(stats_.max_error_over_r);
+  quality.tiles = static_cast<uint32_t>(stats_.tiles);
+  quality.raw_tiles = static_cast<uint32_t>(stats_.raw_tiles);
+  quality.raw_bytes = header_.raw_bytes();
+  std::string footer = codec::SerializeFooter(extents_, quality, 0);
+  footer = codec::SerializeFooter(extents_, quality, offset + footer.size());
+  std::memcpy(memory.data() + offset, footer.data(), footer.size());
+
+  CommitInfo info;
+  info.bytes = offset + footer.size();
+  info.raw_bytes = quality.raw_bytes;
+  info.error_bound = stats_.raw_tiles == stats_.tiles ? 0.0f : header_.error_bound;
+  info.profile = header_.profile;
+  info.codebooks = header_.codebook_set.IsZero() ? nullptr : codebooks_;
+  return info;
+}
+
+}  // namespace kvcompd::server

@@ -1,0 +1,142 @@
+#include "server/service/daemon.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/server_builder.h>
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <mutex>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/service/listen_failure.h"
+#include "server/service/server_args.h"
+
+namespace kvcompd::server {
+namespace {
+
+constexpr absl::Duration kTickInterval = absl::Milliseconds(100);
+
+// Process-wide in gRPC: reflection and health of every server built from here on.
+void InitGrpcPlugins() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    grpc::EnableDefaultHealthCheckService(true);
+  });
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const DaemonOptions& options, const Clock* clock,
+                                                      ExitCallback on_exit) {
+  if (absl::Status status = options.Validate(); !status.ok()) return status;
+  std::unique_ptr<Daemon> daemon(new Daemon(options, clock, std::move(on_exit)));
+  if (absl::Status status = daemon->Listen(); !status.ok()) return status;
+  if (!options.manual_tick) daemon->StartTimer();
+  return daemon;
+}
+
+Daemon::Daemon(const DaemonOptions& options, const Clock* clock, ExitCallback on_exit)
+    : options_(options),
+      store_(options.store, clock != nullptr ? clock : &steady_clock_, &metrics_),
+      sequences_(options.sequences, &store_, clock != nullptr ? clock : &steady_clock_, &metrics_),
+      buffers_(options.buffer_memory_bytes),
+      streams_(options.service.max_streams),
+      pool_(options.pool),
+      context_{.options = options.service,
+               .clock = clock != nullptr ? clock : &steady_clock_,
+               .store = &store_,
+               .sequences = &sequences_,
+               .pool = &pool_,
+               .metrics = &metrics_,
+               .buffers = &buffers_,
+               .streams = &streams_},
+      kvcache_(&context_),
+      admin_(&context_, {.begin_drain = [this] { BeginDrain(); }, .exit = std::move(on_exit)}),
+      idle_streams_(&metrics_.Counter("kvcompd_streams_cancelled_total",
+                                      "Streams ended by the daemon, by reason", {{"reason", "idle"}})) {}
+
+absl::Status Daemon::Listen() {
+  InitGrpcPlugins();
+  if (absl::Status status = CheckSocketFree(options_.address); !status.ok()) return status;
+  grpc::ServerBuilder builder;
+  ApplyServerArgs(options_.service, &builder);
+  int bound_port = 0;
+  builder.AddListeningPort(options_.address.Text(), grpc::InsecureServerCredentials(), &bound_port);
+  builder.RegisterService(&kvcache_);
+  builder.RegisterService(&admin_);
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr) return ListenFailure(options_.address);
+
+  ListenAddress actual = options_.address;
+  if (!actual.is_unix()) {
+    port_ = bound_port;
+    actual.port = static_cast<uint16_t>(bound_port);
+  }
+  address_ = actual.Text();
+  auto* health = server_->GetHealthCheckService();
+  health->SetServingStatus(v1::KvCache::service_full_name(), true);
+  health->SetServingStatus(v1::Admin::service_full_name(), true);
+  return absl::OkStatus();
+}
+
+Daemon::~Daemon() { Stop(); }
+
+void Daemon::BeginDrain() {
+  if (context_.draining.exchange(true)) return;
+  server_->GetHealthCheckService()->SetServingStatus(false);
+  spdlog::info("draining streams={}", streams_.open());
+}
+
+void Daemon::Drain(absl::Duration grace) {
+  MutexLock lock(&drain_mutex_);
+  if (drained_) return;
+  drained_ = true;
+  if (server_ != nullptr) {
+    BeginDrain();
+    // Ended now, because their nature is to stay; streams that open from here on see `draining`.
+    streams_.CancelAll(/*only_idle=*/true);
+    // Says GOAWAY, so nothing new comes; waits for running calls, then cancels them; returns after the last
+    // OnDone.
+    server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoNanoseconds(grace));
+  }
+  StopTimer();
+  pool_.Shutdown();
+}
+
+void Daemon::Tick() {
+  store_.Tick();
+  sequences_.Tick();
+  const uint32_t cancelled =
+      streams_.CancelIdle(context_.clock->NowUs(), int64_t{options_.service.stream_idle_ms} * 1000);
+  if (cancelled != 0) {
+    idle_streams_->Increment(cancelled);
+    spdlog::warn("streams without progress cancelled count={}", cancelled);
+  }
+}
+
+bool Daemon::WaitForTick() {
+  MutexLock lock(&timer_mutex_);
+  if (!timer_stop_) timer_wake_.WaitFor(&timer_mutex_, kTickInterval);
+  return !timer_stop_;
+}
+
+void Daemon::StartTimer() {
+  timer_ = std::thread([this] {
+    while (WaitForTick()) Tick();
+  });
+}
+
+void Daemon::StopTimer() {
+  if (!timer_.joinable()) return;
+  {
+    MutexLock lock(&timer_mutex_);
+    timer_stop_ = true;
+    timer_wake_.SignalAll();
+  }
+  timer_.join();
+}
+
+}  // namespace kvcompd::server

@@ -1,0 +1,88 @@
+// PutSession: one Put stream's protocol, without the transport. Two phases: a header names blocks and the
+// store says which are wanted; then chunks under byte credits, and commits.
+//
+// Called by PutReactor (and by fuzzers and tests). OnMessage/OnHalfClose/OnCancel are called one at a time;
+// `send` and `finish` come from those calls or from worker threads, one at a time, `finish` last and once.
+// A session keeps itself alive while jobs run.
+//
+//   auto session = PutSession::Create(&context, call, send, finish);
+//   session->OnMessage(buffer);      // for every message, in order
+//   session->OnHalfClose();          // -> finish(OK) once everything named in a commit is resolved
+//
+// Memory: chunk bytes that are received and not yet taken in are limited by the credits; assembled and
+// encoded bytes stand in the store's staging slots, and so count against quota and memory.
+#ifndef KVCOMPD_SERVER_SERVICE_PUT_SESSION_H_
+#define KVCOMPD_SERVER_SERVICE_PUT_SESSION_H_
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/byte_buffer.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "codec/base/mutex.h"
+#include "proto/bulk.h"
+#include "proto/kvcompd/v1/kvcache.pb.h"
+#include "server/service/put_block.h"
+#include "server/service/service_context.h"
+#include "server/service/strand.h"
+
+namespace kvcompd::server {
+
+class PutSession : public std::enable_shared_from_this<PutSession> {
+ public:
+  using SendFn = std::function<void(const v1::PutResponse&)>;
+  using FinishFn = std::function<void(const absl::Status&)>;
+
+  // call: for trailing metadata; may be null.
+  static std::shared_ptr<PutSession> Create(ServiceContext* context, grpc::CallbackServerContext* call,
+                                            SendFn send, FinishFn finish);
+
+  void OnMessage(const grpc::ByteBuffer& buffer);
+  void OnHalfClose();
+  // The peer is gone: drops everything that is not committed. `send` and `finish` are not called any more.
+  void OnCancel();
+
+ private:
+  PutSession(ServiceContext* context, grpc::CallbackServerContext* call, SendFn send, FinishFn finish);
+
+  absl::Status HandleHeader(const v1::PutHeader& header);
+  absl::Status BeginBlock(const v1::PutHeader& header, int index, v1::PutDisposition* disposition);
+  absl::Status HandleChunks(const v1::PutRequest& request, const BulkView& data);
+  absl::Status HandleCommit(const v1::PutCommit& commit);
+  // Runs a job on the block's strand; keeps the session open until it has run.
+  void Post(const std::shared_ptr<PutBlock>& block, std::function<void(codec::Workspace&)> job);
+  void JobDone();
+  void Send(const v1::PutResponse& response);
+  void Resolve(uint32_t index, const PutBlock::Outcome& outcome);
+  void ReturnCredit(uint64_t bytes);
+  void Fail(const absl::Status& status);
+  // Marks what is not committed as given up, so that queued jobs do nothing.
+  void Abandon();
+  void MaybeFinish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  ServiceContext* const context_;
+  grpc::CallbackServerContext* const call_;
+
+  // Touched by OnMessage alone.
+  bool header_seen_ = false;
+  std::shared_ptr<Namespace> ns_;
+  std::vector<std::shared_ptr<PutBlock>> blocks_;  // null: not wanted
+  std::vector<std::shared_ptr<Strand>> strands_;
+
+  Mutex mutex_;
+  const SendFn send_ ABSL_GUARDED_BY(mutex_);
+  const FinishFn finish_ ABSL_GUARDED_BY(mutex_);
+  uint64_t credit_left_ ABSL_GUARDED_BY(mutex_) = 0;  // what the client may still send
+  uint64_t credit_owed_ ABSL_GUARDED_BY(mutex_) = 0;  // taken in, not yet told
+  uint64_t jobs_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool over_ ABSL_GUARDED_BY(mutex_) = false;  // finished or cancelled
+};
+
+}  // namespace kvcompd::server
+
+#endif  // KVCOMPD_SERVER_SERVICE_PUT_SESSION_H_
