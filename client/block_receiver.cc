@@ -11,6 +11,7 @@ namespace kvcompd::client {
 namespace {
 
 constexpr uint64_t kMaxHeaderBytes = 1 << 20;
+constexpr size_t kMaxHeaders = 128;             // shards of a block
 constexpr uint64_t kMaxIndexBytesPerTile = 64;  // index entry, padding and a share of the group headers
 
 // No valid segment of these values is longer: tiles are never longer than raw, what stands beside them is
@@ -40,9 +41,19 @@ void BlockReceiver::Restart() {
   layers_.clear();
   headers_.clear();
   header_bytes_.clear();
+  if (next_layer_ == 0) {
+    tokens_ = 0;
+  } else {
+    cut_off_ = is_tail_;
+  }
 }
 
 absl::Status BlockReceiver::CheckIdentity(const v1::GetChunk& chunk) {
+  if (chunk.bytes() == 0) return Fail(v1::REASON_MALFORMED, absl::DataLossError("an empty piece"));
+  if (cut_off_) {
+    return Fail(v1::REASON_GENERATION,
+                absl::AbortedError("the stream broke while the tail was read; read it again"));
+  }
   const Generation generation = FromProto(chunk.generation());
   if (!generation_.has_value()) generation_ = generation;
   if (generation != *generation_) {
@@ -167,7 +178,10 @@ absl::StatusOr<BlockReceiver::Run*> BlockReceiver::RunOf(const v1::GetChunk& chu
     return absl::DataLossError("heads were sent twice");
   }
   std::fill(first, first + run.head_count, true);
-  if (run.encoded) run.bytes.reserve(run.total_bytes);
+  if (run.encoded) {
+    run.bytes.reserve(run.total_bytes);
+    run.header = HeaderOf(run);
+  }
   return &state.runs.emplace_back(std::move(run));
 }
 
@@ -184,7 +198,8 @@ absl::Status BlockReceiver::ScatterPiece(const Run& run, uint64_t offset, const 
 
 absl::Status BlockReceiver::OnHeaderPiece(const v1::GetChunk& chunk, const BulkView& data) {
   if (chunk.total_bytes() > kMaxHeaderBytes || chunk.offset() != header_bytes_.size() ||
-      chunk.bytes() > chunk.total_bytes() - chunk.offset()) {
+      chunk.total_bytes() < chunk.offset() || chunk.bytes() > chunk.total_bytes() - chunk.offset() ||
+      headers_.size() == kMaxHeaders) {
     return Fail(v1::REASON_MALFORMED, absl::DataLossError("a piece of a container's header does not fit"));
   }
   const size_t at = header_bytes_.size();
@@ -223,7 +238,8 @@ absl::Status BlockReceiver::AcceptHeader() {
     return Fail(v1::REASON_WRONG_PLACE,
                 absl::DataLossError("the container names another codebook set than its chunk"));
   }
-  if (plan_->options.max_error.has_value() && header->error_bound > *plan_->options.max_error) {
+  if (plan_->options.max_error.has_value() &&
+      header->error_bound > static_cast<float>(*plan_->options.max_error)) {
     return Fail(v1::REASON_ERROR_TOO_LARGE,
                 absl::FailedPreconditionError(absl::StrCat("the block's error bound is ", header->error_bound,
                                                            ", max_error is ", *plan_->options.max_error)));
@@ -237,21 +253,23 @@ absl::Status BlockReceiver::AcceptHeader() {
   return absl::OkStatus();
 }
 
-const BlockReceiver::Header* BlockReceiver::HeaderOf(const Run& run) const {
+size_t BlockReceiver::HeaderOf(const Run& run) const {
   const uint32_t layer = plan_->shard.layer_begin + run.layer;
-  for (const Header& h : headers_) {
-    const ShardRange& s = h.header.shard;
+  for (size_t i = headers_.size(); i-- > 0;) {
+    const ShardRange& s = headers_[i].header.shard;
     if (layer >= s.layer_begin && layer - s.layer_begin < s.layer_count && run.head_begin >= s.head_begin &&
         uint64_t{run.head_begin} + run.head_count <= uint64_t{s.head_begin} + s.head_count) {
-      return &h;
+      return i;
     }
   }
-  return nullptr;
+  return headers_.size();
 }
 
 absl::StatusOr<EncodedSegment> BlockReceiver::OpenSegment(const Run& run) const {
-  const Header* header = HeaderOf(run);
-  if (header == nullptr) return absl::DataLossError("a segment came without its container's header");
+  if (run.header >= headers_.size()) {
+    return absl::DataLossError("a segment came without its container's header");
+  }
+  const Header* header = &headers_[run.header];
   auto view = codec::SegmentView::Parse(run.bytes);
   if (!view.ok()) return view.status();
   const codec::SegmentShape& shape = view->shape();
@@ -302,7 +320,16 @@ absl::Status BlockReceiver::OnLayerEnd(uint32_t layer) {
     return Fail(v1::REASON_MALFORMED, absl::DataLossError(absl::StrCat("layer ", layer, " ended where layer ",
                                                                        next_layer_, " comes next")));
   }
+  if (cut_off_) {
+    return Fail(v1::REASON_GENERATION,
+                absl::AbortedError("the stream broke while the tail was read; read it again"));
+  }
   Layer& state = layers_[layer];
+  if (is_tail_ && tokens_ == 0 && state.runs.empty()) {  // the sequence has no open tokens
+    layers_.erase(layer);
+    ++next_layer_;
+    return absl::OkStatus();
+  }
   for (Tensor tensor : {Tensor::kK, Tensor::kV}) {
     const std::vector<bool>& heads = state.heads[tensor == Tensor::kK ? 0 : 1];
     if (plan_->wants(tensor) &&

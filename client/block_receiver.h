@@ -47,6 +47,7 @@ class BlockReceiver {
     uint64_t total_bytes = 0;
     uint64_t received = 0;
     std::vector<std::byte> bytes;  // where encoded
+    size_t header = 0;             // where encoded: its container's, in headers_
     absl::Status status;           // of Unpack
   };
 
@@ -90,7 +91,9 @@ class BlockReceiver {
   absl::Status CheckNewRun(const v1::GetChunk& chunk, const Run& run) const;
   absl::Status ScatterPiece(const Run& run, uint64_t offset, const BulkView& data) const;
   absl::StatusOr<EncodedSegment> OpenSegment(const Run& run) const;
-  const Header* HeaderOf(const Run& run) const;
+  // The newest header that covers a run: a container's header comes just before its first segment, and stored
+  // shards may overlap. headers_.size() where there is none.
+  size_t HeaderOf(const Run& run) const;
 
   const GetPlan* const plan_;
   const uint32_t number_;
@@ -98,6 +101,8 @@ class BlockReceiver {
   const BlockKey salted_key_;
   const BlockPlace target_;
   const bool is_tail_;
+  bool cut_off_ =
+      false;  // a tail of which some layers came before the stream broke: the rest may be another's
   uint32_t next_layer_ = 0;
   uint32_t tokens_ = 0;  // 0: not known yet
   std::optional<Generation> generation_;

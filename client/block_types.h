@@ -27,6 +27,10 @@ enum class Form {
 
 // ---- Put
 
+// Larger batches are cut: what a call says beside its bulk bytes is limited, and so is what the daemon has
+// to keep under way for one caller.
+inline constexpr size_t kMaxBatchBlocks = 1024;
+
 struct PutBlock {
   BlockKey key;
   BlockKey parent;      // the key before it in its chain; may be empty

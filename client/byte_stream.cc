@@ -11,8 +11,14 @@
 
 namespace kvcompd::client {
 
-// Lives until the call is done (self_) and the ByteStream is gone. Operations are started under mutex_: gRPC
-// runs reactions on its own threads, never within Start*.
+absl::Status FromPeer(const grpc::Status& status) {
+  if (status.error_code() != grpc::StatusCode::CANCELLED) return FromGrpc(status);
+  return absl::UnavailableError("the daemon cancelled the call: " + status.error_message());
+}
+
+// Outlives the call: the ByteStream waits for OnDone before it lets go, so that nothing of a call is left
+// behind when a client, or the process, ends. Operations are started under mutex_: gRPC runs reactions on its
+// own threads, never within Start*.
 //
 // A hold keeps OnDone away while operations may be started from outside of reactions; it goes when a read
 // fails, which is how the end of every call shows. Nothing is started from outside after that (over_).
@@ -23,10 +29,9 @@ class ByteStream::Reactor final : public grpc::ClientBidiReactor<grpc::ByteBuffe
     if (!options.deadline.never()) context_.set_deadline(options.deadline.SystemTime());
   }
 
-  void Start(const std::string& method, std::shared_ptr<Reactor> self) {
+  void Start(const std::string& method) {
     {
       MutexLock lock(&mutex_);
-      self_ = std::move(self);
       reading_ = true;
     }
     lane_->generic->PrepareBidiStreamingCall(&context_, method, /*options=*/{}, this);
@@ -62,6 +67,11 @@ class ByteStream::Reactor final : public grpc::ClientBidiReactor<grpc::ByteBuffe
   }
 
   void Cancel() {
+    {
+      MutexLock lock(&mutex_);
+      if (done_) return;
+      cancelled_ = true;
+    }
     context_.TryCancel();
     Discard();
   }
@@ -116,10 +126,8 @@ class ByteStream::Reactor final : public grpc::ClientBidiReactor<grpc::ByteBuffe
   }
 
   void OnDone(const grpc::Status& status) override {
-    std::shared_ptr<Reactor> self;  // dropped last
     MutexLock lock(&mutex_);
-    self = std::move(self_);
-    end_.status = FromGrpc(status);
+    end_.status = cancelled_ ? FromGrpc(status) : FromPeer(status);
     const auto& trailers = context_.GetServerTrailingMetadata();
     const auto reopen = trailers.find(kReopenMetadata);
     end_.reopen = reopen != trailers.end() && reopen->second == "1";
@@ -143,27 +151,30 @@ class ByteStream::Reactor final : public grpc::ClientBidiReactor<grpc::ByteBuffe
 
   mutable Mutex mutex_;
   CondVar cond_;  // anything below changed
-  std::shared_ptr<Reactor> self_ ABSL_GUARDED_BY(mutex_);
   std::deque<grpc::ByteBuffer> reads_ ABSL_GUARDED_BY(mutex_);
   std::deque<grpc::ByteBuffer> writes_ ABSL_GUARDED_BY(mutex_);  // the first is under way
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
   bool discard_ ABSL_GUARDED_BY(mutex_) = false;
   bool half_close_ ABSL_GUARDED_BY(mutex_) = false;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;  // by this end
   bool write_broken_ ABSL_GUARDED_BY(mutex_) = false;
   bool over_ ABSL_GUARDED_BY(mutex_) = false;
   bool done_ ABSL_GUARDED_BY(mutex_) = false;
   End end_ ABSL_GUARDED_BY(mutex_);
 };
 
-ByteStream::ByteStream(std::shared_ptr<Reactor> reactor) : reactor_(std::move(reactor)) {}
+ByteStream::ByteStream(std::unique_ptr<Reactor> reactor) : reactor_(std::move(reactor)) {}
 
 std::unique_ptr<ByteStream> ByteStream::Start(std::shared_ptr<Lane> lane, const Options& options) {
-  auto reactor = std::make_shared<Reactor>(std::move(lane), options);
-  reactor->Start(options.method, reactor);
+  auto reactor = std::make_unique<Reactor>(std::move(lane), options);
+  reactor->Start(options.method);
   return std::unique_ptr<ByteStream>(new ByteStream(std::move(reactor)));
 }
 
-ByteStream::~ByteStream() { reactor_->Cancel(); }
+ByteStream::~ByteStream() {
+  reactor_->Cancel();
+  reactor_->WaitDone();
+}
 
 bool ByteStream::Write(grpc::ByteBuffer message) { return reactor_->Write(std::move(message)); }
 void ByteStream::WritesDone() { reactor_->WritesDone(); }

@@ -15,6 +15,7 @@
 #define KVCOMPD_CLIENT_BYTE_STREAM_H_
 
 #include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/status.h>
 
 #include <cstdint>
 #include <memory>
@@ -28,6 +29,10 @@ namespace kvcompd::client {
 
 // Trailing metadata by which a daemon says that it does not know the namespace's id (value "1").
 inline constexpr char kReopenMetadata[] = "kvcompd-reopen";
+
+// The status of a call that this end did not cancel. A server that shuts down cancels what is under way, and
+// that is the transport's end, not the caller's wish: UNAVAILABLE.
+absl::Status FromPeer(const grpc::Status& status);
 
 class ByteStream {
  public:
@@ -44,7 +49,9 @@ class ByteStream {
   };
 
   static std::unique_ptr<ByteStream> Start(std::shared_ptr<Lane> lane, const Options& options);
-  ~ByteStream();  // cancels; does not wait
+  // Cancels, and waits for the transport to let go (which asks nothing of the peer). Not from a gRPC
+  // callback.
+  ~ByteStream();
   ByteStream(const ByteStream&) = delete;
   ByteStream& operator=(const ByteStream&) = delete;
 
@@ -64,8 +71,8 @@ class ByteStream {
 
  private:
   class Reactor;
-  explicit ByteStream(std::shared_ptr<Reactor> reactor);
-  std::shared_ptr<Reactor> reactor_;
+  explicit ByteStream(std::unique_ptr<Reactor> reactor);
+  std::unique_ptr<Reactor> reactor_;
 };
 
 // A unary call of bytes: one message there, one back.

@@ -59,7 +59,8 @@ absl::StatusOr<std::vector<GetResult>> GetBlocks(const std::shared_ptr<Namespace
                                                  std::span<const GetBlock> blocks, const GetOptions& options,
                                                  const LayerCallback& on_layer) {
   const uint64_t limit = session->state().limits.max_blocks();
-  const size_t step = limit > 0 ? limit : std::max<size_t>(1, blocks.size());
+  const size_t step =
+      std::min<size_t>(limit > 0 ? limit : std::max<size_t>(1, blocks.size()), kMaxBatchBlocks);
   const Deadline deadline =
       session->core().DeadlineOf(options.deadline_ms, session->core().options().deadlines.get_ms);
   std::vector<GetResult> results;

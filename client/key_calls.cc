@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/unary_call.h"
 #include "proto/convert.h"
+#include "proto/status_convert.h"
 
 namespace kvcompd::client {
 namespace {
@@ -78,6 +79,9 @@ absl::Status AddMatch(const SessionPtr& session, const v1::MatchResponse& respon
   if (!response.lease_id().empty())
     out->lease = LeaseGuard(session, response.lease_id(), response.lease_ms());
   for (const v1::WindowMembership& window : response.windows()) {
+    if (window.present_size() != static_cast<int>(keys)) {
+      return absl::InternalError("match: the daemon's answer does not fit the keys");
+    }
     auto it = std::find_if(out->windows.begin(), out->windows.end(),
                            [&](const MatchResult::Window& w) { return w.group == window.group(); });
     if (it == out->windows.end()) it = out->windows.insert(it, {.group = window.group()});

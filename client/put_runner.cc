@@ -30,7 +30,7 @@ class PutRunner {
 
   absl::StatusOr<std::vector<PutResult>> Run() {
     const uint64_t limit = session_->state().limits.max_blocks();
-    const size_t step = limit > 0 ? limit : blocks_.size();
+    const size_t step = std::min<size_t>(limit > 0 ? limit : blocks_.size(), kMaxBatchBlocks);
     bool any = false;
     for (size_t begin = 0; begin < blocks_.size(); begin += step) {
       const absl::Status status = RunBatch(begin, std::min(begin + step, blocks_.size()));

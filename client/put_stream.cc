@@ -467,7 +467,7 @@ absl::StatusOr<std::vector<PutResult>> PutStream::Finish() {
     impl.end = impl.stream->Finish();
   }
   const bool open = std::any_of(impl.blocks.begin(), impl.blocks.end(),
-                                [](const Impl::Block& b) { return b.committed && !b.result.has_value(); });
+                                [](const Impl::Block& b) { return !b.result.has_value(); });
   if (open && !impl.end->status.ok()) return impl.end->status;
   return results();
 }

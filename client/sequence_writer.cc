@@ -105,6 +105,7 @@ absl::StatusOr<AppendResult> SequenceWriter::AppendPiece(uint64_t first_token, u
   request.set_sequence(handle_);
   request.set_first_token(first_token);
   request.set_tokens(tokens);
+  request.set_cache_salt(options_.cache_salt);
   for (const BlockKey& key : block_keys) request.add_block_keys(std::string(key.view()));
   const PagedBuffer& buffer = *source.buffer;
   uint64_t total = 0;
@@ -124,7 +125,8 @@ absl::StatusOr<AppendResult> SequenceWriter::AppendPiece(uint64_t first_token, u
   const ByteSpan data(memory.get(), total);
   request.set_crc32c(Crc32c(data));
 
-  SessionCall call(session_, Repeat::kTransport, AppendDeadline(*session_, options_));
+  // A repeat may meet its own first attempt, still encoding: that is ABORTED, and safe to try again.
+  SessionCall call(session_, Repeat::kContention, AppendDeadline(*session_, options_));
   for (;;) {
     request.set_namespace_id(call.StartAttempt());
     const grpc::Slice slice = SliceOf(data, memory);
@@ -151,6 +153,7 @@ absl::StatusOr<SealResult> SequenceWriter::Seal(const BlockKey& last_key) {
   v1::SealResponse response;
   request.set_sequence(handle_);
   request.set_last_key(std::string(last_key.view()));
+  request.set_cache_salt(options_.cache_salt);
   if (auto s = CallUnary(session_, &v1::KvCache::Stub::Seal, "seal", Repeat::kTransport,
                          AppendDeadline(*session_, options_), &request, &response);
       !s.ok()) {

@@ -13,8 +13,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "client/byte_stream.h"
 #include "client/namespace_session.h"
-#include "proto/status_convert.h"
 
 namespace kvcompd::client {
 
@@ -43,7 +43,7 @@ absl::Status CallUnary(const std::shared_ptr<NamespaceSession>& session,
     grpc::ClientContext context;
     context.set_deadline(deadline.SystemTime());
     const std::shared_ptr<Lane> lane = session->core().channels().Next();
-    const absl::Status status = FromGrpc((lane->kv.get()->*method)(&context, *request, response));
+    const absl::Status status = FromPeer((lane->kv.get()->*method)(&context, *request, response));
     if (status.ok()) return status;
     if (auto next = call.Next(status, AsksToReopen(context)); !next.ok()) return WithVerb(verb, next);
   }
@@ -61,7 +61,7 @@ absl::Status CallPlain(ClientCore& core, std::unique_ptr<Stub> Lane::*stub,
     grpc::ClientContext context;
     context.set_deadline(deadline.SystemTime());
     const std::shared_ptr<Lane> lane = core.channels().Next();
-    const absl::Status status = FromGrpc(((*lane.*stub).get()->*method)(&context, request, response));
+    const absl::Status status = FromPeer(((*lane.*stub).get()->*method)(&context, request, response));
     if (status.ok()) return status;
     if (auto next = retry.Next(status); !next.ok()) return WithVerb(verb, next);
   }

@@ -113,6 +113,10 @@ void WatchReader::Impl::Run() {
     }
     // Opened again; or a daemon that shut down ended its streams in good order.
     if (last.ok()) last = absl::UnavailableError("watch: the daemon ended the stream");
+    // Its daemon may be slow to come up, or full for now.
+    if (absl::IsResourceExhausted(last) || absl::IsDeadlineExceeded(last) || absl::IsAborted(last)) {
+      last = absl::UnavailableError(last.message());
+    }
     if (last = retry.Next(last); !last.ok()) break;
     reconnected = true;
     ++reconnects;

@@ -60,6 +60,8 @@ absl::StatusOr<Codebook> ParseLengths(ByteReader* r, uint32_t symbols) {
 absl::Status ParseBooks(ByteReader* r, const Profile& profile, Books* books) {
   const uint16_t count = r->U16();
   if (!r->ok()) return Malformed("truncated");
+  // A book is small here and a few KiB once parsed: no more of them than layers that a model may have.
+  if (count > 2 * (kMaxLayers + 1)) return Malformed("more books than a model has layers");
   if (count > 0 && profile.codec != CodecId::kKvcomp) return Malformed("the profile's codec has no books");
   for (uint16_t i = 0; i < count; ++i) {
     const uint16_t layer = r->U16();

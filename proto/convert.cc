@@ -14,7 +14,7 @@ constexpr uint32_t kFormatVersions[] = {1 << 8 | 0};
 
 absl::StatusOr<DType> DTypeFromProto(v1::DType dtype, int group) {
   const auto out = static_cast<DType>(dtype);
-  if (ElementBytes(out) == 0) {
+  if (!v1::DType_IsValid(dtype) || ElementBytes(out) == 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("groups[", group, "].dtype ", static_cast<int>(dtype), " is no dtype of this version"));
   }

@@ -4,7 +4,7 @@
 // One thread at a time; every client of a benchmark has its own connection, hence its own stream.
 //
 //   auto client = BenchClient::Connect(options, blocks, /*number=*/0);
-//   (*client)->StoreShared();                                  // once, by any of them
+//   (*client)->StoreShared(forms);                                  // once, by any of them
 //   auto wire_bytes = (*client)->Get(BenchForm::kRaw, /*first=*/0, /*count=*/16);
 #ifndef KVCOMPD_CLIENT_CTL_BENCH_LOAD_H_
 #define KVCOMPD_CLIENT_CTL_BENCH_LOAD_H_
@@ -45,9 +45,10 @@ class BenchClient {
   static absl::StatusOr<std::unique_ptr<BenchClient>> Connect(const ClientOptions& options,
                                                               const BenchBlocks& blocks, uint32_t number);
 
-  // Puts all blocks that Get reads, with books trained on them where the profile has books, and reads them
-  // back: DATA_LOSS where a raw block differs from what was put, or the forms differ from each other.
-  absl::Status StoreShared();
+  // Puts all blocks that Get reads in these forms, with books trained on them where the profile has books,
+  // and reads them back: DATA_LOSS where a raw block differs from what was put, or the forms differ from each
+  // other.
+  absl::Status StoreShared(std::span<const BenchForm> forms);
   // Gets the containers that Put(kEncoded) sends.
   absl::Status PrepareEncodedPut();
 
@@ -66,7 +67,10 @@ class BenchClient {
   NamespaceHandle& ns(BenchForm form) { return form == BenchForm::kRaw ? *raw_ : *lossy_; }
   std::vector<BlockKey> PutKeys(uint64_t first, uint32_t count) const;
   absl::Status StoreAll(NamespaceHandle& ns);
-  absl::Status CheckStored();
+  absl::Status CheckRaw();
+  absl::Status CheckLossy();
+  // Block `index` of `want` against block `block` of target_.
+  bool Differs(const BenchMemory& want, uint32_t index, uint32_t block) const;
 
   const BenchBlocks& blocks_;
   const uint32_t number_;

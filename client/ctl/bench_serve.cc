@@ -89,7 +89,7 @@ absl::Status ServeBench::Prepare() {
     clients_.push_back(*std::move(client));
   }
   Progress("storing the blocks");
-  absl::Status status = clients_[0]->StoreShared();
+  absl::Status status = clients_[0]->StoreShared(options_.forms);
   const auto contains = [](const auto& list, auto value) {
     return std::find(list.begin(), list.end(), value) != list.end();
   };

@@ -155,6 +155,7 @@ class GroupCheck {
       if (r > 0) report->max_error_over_r = std::max(report->max_error_over_r, error / r);
     }
     report->max_error = std::max(report->max_error, error);
+    if (limit > 0) report->max_error_over_bound = std::max(report->max_error_over_bound, error / limit);
     const bool must_be_equal = spec_.rel <= 0 || !finite_[h];
     if (!must_be_equal && error <= limit) return;  // false for NaN
     if (report->violations++ > 0) return;
@@ -206,6 +207,7 @@ void BoundReport::Add(const BoundReport& other) {
   violations += other.violations;
   max_error = std::max(max_error, other.max_error);
   max_error_over_r = std::max(max_error_over_r, other.max_error_over_r);
+  max_error_over_bound = std::max(max_error_over_bound, other.max_error_over_bound);
 }
 
 absl::StatusOr<BoundReport> CheckBound(const BoundSpec& spec, ByteSpan original, ByteSpan decoded) {

@@ -44,7 +44,8 @@ struct BoundReport {
   uint64_t changed = 0;         // of these, not bit-equal
   uint64_t violations = 0;      // over the bound, or not finite where the original is, or the other way round
   double max_error = 0;         // |x - y|
-  double max_error_over_r = 0;  // |x - y| / r, over units with r > 0
+  double max_error_over_r = 0;  // |x - y| / r, over units with r > 0; the ulp term may take it over 1
+  double max_error_over_bound = 0;  // |x - y| / bound, over bounds > 0; never over 1 without a violation
   std::string first_violation;
 
   void Add(const BoundReport& other);

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
 #include "client/ctl/child_process.h"
 #include "client/ctl/demo_case.h"
@@ -130,25 +131,34 @@ Json JoinRows(const Json& prefill_rows, const Json& decode_rows, std::vector<std
   return rows;
 }
 
+// Without the options that stand at their defaults.
+std::string ShortProfile(const std::string& text) {
+  return absl::StrReplaceAll(text, {{",k_unit=block", ""}, {",strict=0", ""}});
+}
+
 std::string LatencyText(const Json& times) {
   return absl::StrFormat("%.2f / %.2f", times["p50_ms"].get<double>(), times["p99_ms"].get<double>());
 }
 
 void PrintTable(const Json& rows, std::ostream& out) {
-  TextTable table({"model", "profile", "codebooks", ">blocks", ">reused", ">ratio: codec", ">effective",
-                   ">max |x-y|/r", ">attention error", ">put GB/s", ">get GB/s: decoded", ">encoded",
-                   ">get ms p50 / p99: decoded", ">encoded"});
+  TextTable table({"model", "profile", "codebooks", ">blocks", ">reused", ">ratio", ">effective", ">|x-y|/r",
+                   ">/bound", ">attention", ">put GB/s", ">get GB/s", ">encoded", ">get ms p50 / p99",
+                   ">encoded"});
   for (const Json& row : rows) {
     const bool attention = row.contains("attention_relative_l2");
-    table.AddRow({row["model"], row["profile"], row["codebooks"], row["blocks"].dump(),
-                  row["reused_blocks"].dump(), absl::StrFormat("%.2fx", row["ratio_codec"].get<double>()),
-                  absl::StrFormat("%.2fx", row["ratio_effective"].get<double>()),
-                  absl::StrFormat("%.4f", row["max_error_over_r"].get<double>()),
-                  attention ? absl::StrFormat("%.2e", row["attention_relative_l2"].get<double>()) : "-",
-                  absl::StrFormat("%.3f", row["put_gb_per_s"].get<double>()),
-                  absl::StrFormat("%.3f", row["get_decoded"]["gb_per_s"].get<double>()),
-                  absl::StrFormat("%.3f", row["get_encoded"]["gb_per_s"].get<double>()),
-                  LatencyText(row["get_decoded"]), LatencyText(row["get_encoded"])});
+    const auto number = [&row](const char* format, const char* field) {
+      return absl::StrFormat(*absl::ParsedFormat<'f'>::New(format), row[field].get<double>());
+    };
+    const auto gb_per_s = [&row](const char* form) {
+      return absl::StrFormat("%.3f", row[form]["gb_per_s"].get<double>());
+    };
+    table.AddRow({row["model"], ShortProfile(row["profile"]), row["codebooks"], row["blocks"].dump(),
+                  row["reused_blocks"].dump(), number("%.2f", "ratio_codec"),
+                  number("%.2f", "ratio_effective"), number("%.4f", "max_error_over_r"),
+                  number("%.4f", "max_error_over_bound"),
+                  attention ? number("%.4f", "attention_relative_l2") : "-", number("%.3f", "put_gb_per_s"),
+                  gb_per_s("get_decoded"), gb_per_s("get_encoded"), LatencyText(row["get_decoded"]),
+                  LatencyText(row["get_encoded"])});
   }
   table.Print(out);
 }
@@ -163,15 +173,16 @@ void PrintNotes(const Json& rows, std::ostream& out) {
   out << absl::StrFormat(
       "\n%u values compared with the original, %u bytes decoded by the daemon compared with a local decode, "
       "%u gets.\n"
-      "reused: blocks of a prefix that was stored already; they are not sent. Ratios are of uncompressed "
-      "bytes; codec:\n"
-      "payloads alone; effective: whole containers with header, index and footer, and trained codebooks. r "
-      "is half the\n"
-      "quantisation step; the bound on |x-y| is r(1+2^-8) + ulp/2. attention error: relative L2 error of the "
-      "outputs of\n"
-      "the sample's real queries (- where it has none). GB/s are 10^9 uncompressed bytes a second over "
-      "loopback gRPC;\n"
-      "a get reads one whole sample. codebooks: those that the daemon encoded with.\n",
+      "reused     blocks of a prefix that was stored already, and so not sent\n"
+      "ratio      of uncompressed bytes: codec only (payloads); effective: whole containers and trained "
+      "codebooks\n"
+      "|x-y|/r    largest error over half the quantisation step; /bound: over the bound, r(1+2^-8) + ulp/2\n"
+      "attention  relative L2 error of the outputs of the sample's real queries; - where it has none\n"
+      "GB/s       10^9 uncompressed bytes a second over loopback gRPC. A get reads one whole sample; the "
+      "daemon\n"
+      "           decodes it, or (encoded) the reader does\n"
+      "codebooks  those that the daemon encoded with: built in, or trained from the blocks that came "
+      "before\n",
       values, bytes, calls);
 }
 

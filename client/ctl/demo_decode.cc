@@ -236,6 +236,7 @@ class CaseReader {
     json["ratio_effective"] = raw / static_cast<double>(sizes_.container_bytes + sizes_.codebook_bytes);
     json["max_error"] = bound_.max_error;
     json["max_error_over_r"] = bound_.max_error_over_r;
+    json["max_error_over_bound"] = bound_.max_error_over_bound;
     if (attention_.has_value()) {
       json["attention_outputs"] = attention_->outputs;
       json["attention_relative_l2"] = attention_->relative_l2;

@@ -2,13 +2,33 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "codec/base/profile.h"
+#include "codec/base/types.h"
 
 namespace kvcompd::client {
+namespace {
+
+// A profile that was asked for and is not the namespace's would be lost silently: it counts only for new
+// ones.
+absl::Status CheckProfile(const NamespaceHandle& ns, const std::string& wanted) {
+  const std::string stands = ns.state().policy.profile();
+  const auto profile = Profile::Parse(wanted);
+  if (!profile.ok() || profile->Text() == stands) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("the namespace is there and encodes with ", stands,
+                                                    "; `kvcompctl ns set-profile ", HexOf(ns.id()), " ",
+                                                    wanted, "` changes it"));
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<OpenedSample>> OpenSample(const CommandContext& context) {
   const Arguments& args = context.args;
   const absl::StatusOr<uint64_t> block_tokens = args.Whole("block-tokens", 16, 1024);
   if (!block_tokens.ok()) return AsUsageError(block_tokens.status());
+  if (!args.Text("profile").empty()) {
+    const auto profile = Profile::Parse(args.Text("profile"));
+    if (!profile.ok()) return AsUsageError(profile.status());
+  }
   auto file = LoadSample(args.positionals()[0]);
   if (!file.ok()) return file.status();
   auto blocks = SampleBlocks(*file, static_cast<uint32_t>(*block_tokens), args.Switch("tail"));
@@ -27,6 +47,8 @@ absl::StatusOr<std::unique_ptr<OpenedSample>> OpenSample(const CommandContext& c
       out->session->OpenNamespace(out->file, static_cast<uint32_t>(*block_tokens), args.Text("profile"));
   if (!ns.ok()) return ns.status();
   out->ns = *std::move(ns);
+  const absl::Status same = CheckProfile(*out->ns, args.Text("profile"));
+  if (!same.ok()) return same;
   return out;
 }
 

@@ -207,6 +207,8 @@ std::vector<Option> StoreOptions() {
       Count("max-sequences", FIELD(daemon.sequences.max_sequences), 1, 10'000'000, "open sequences"),
       DurationMs("orphan-timeout", FIELD(daemon.store.orphan_timeout_ms), 1, kDayMs,
                  "a put without progress loses its claim"),
+      Fraction("unstored-quota", FIELD(daemon.store.unstored_fraction),
+               "part of host-memory that the running puts and open sequences of one namespace may take"),
       Fraction("lease-quota", FIELD(daemon.store.lease_quota_fraction),
                "part of host-memory that one tenant may lease"),
       Fraction("pin-quota", FIELD(daemon.store.pin_quota_fraction),

@@ -1,5 +1,6 @@
 #include "server/service/active_streams.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace kvcompd::server {
@@ -12,7 +13,11 @@ ActiveStreams::Entry::~Entry() {
 std::unique_ptr<ActiveStreams::Entry> ActiveStreams::Add(int64_t now_us, std::function<void()> cancel,
                                                          bool may_idle) {
   MutexLock lock(&mutex_);
-  if (entries_.size() >= max_streams_) return nullptr;
+  // Streams that are quiet by nature must not take the places of Put and Get.
+  uint32_t idle = 0;
+  for (const Entry* entry : entries_) idle += entry->may_idle_ ? 1 : 0;
+  const uint32_t taken = may_idle ? idle : static_cast<uint32_t>(entries_.size()) - idle;
+  if (taken >= (may_idle ? std::max(1u, max_streams_ / 4) : max_streams_)) return nullptr;
   std::unique_ptr<Entry> entry(new Entry());
   entry->owner_ = this;
   entry->cancel_ = std::move(cancel);

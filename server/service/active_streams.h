@@ -36,8 +36,9 @@ class ActiveStreams {
     std::atomic<int64_t> last_us_{0};
   };
 
-  // Null at the limit. `cancel` is called under this object's lock and must only mark the stream cancelled.
-  // may_idle: a stream that is quiet by nature (Watch, data sessions); only CancelAll ends it.
+  // Null at the limit: max_streams of Put and Get, and a quarter of that of those that may idle. `cancel` is
+  // called under this object's lock and must only mark the stream cancelled. may_idle: a stream that is quiet
+  // by nature (Watch, data sessions); only CancelAll ends it.
   std::unique_ptr<Entry> Add(int64_t now_us, std::function<void()> cancel, bool may_idle);
   // Cancels streams without progress since now_us - idle_us; returns how many.
   uint32_t CancelIdle(int64_t now_us, int64_t idle_us);

@@ -12,12 +12,6 @@ constexpr uint64_t kAlign = 64;  // of segments and footer (codec/FORMAT.md, "Co
 
 uint64_t AlignUp(uint64_t n) { return (n + kAlign - 1) / kAlign * kAlign; }
 
-// Footers grow by one extent a segment; this is measured, not guessed.
-uint64_t FooterBytes(uint32_t segments) {
-  const std::vector<codec::SegmentExtent> extents(segments);
-  return codec::SerializeFooter(extents, {}, 0).size();
-}
-
 }  // namespace
 
 BlockEncoder::BlockEncoder(std::shared_ptr<Namespace> ns, const BlockKey& key, const ShardRange& shard,
@@ -46,7 +40,7 @@ BlockEncoder::BlockEncoder(std::shared_ptr<Namespace> ns, const BlockKey& key, c
     bound += AlignUp(codec::SegmentBound(ShapeOf(s), *codec_));
     assembly_bytes_ = std::max(assembly_bytes_, segment_raw_bytes(s));
   }
-  assembly_offset_ = AlignUp(bound + FooterBytes(header_.num_segments()));
+  assembly_offset_ = AlignUp(bound + codec::FooterBytes(header_.num_segments()));
 }
 
 uint32_t BlockEncoder::segment_layer(uint32_t s) const { return header_.head_dim_v != 0 ? s / 2 : s; }

@@ -37,6 +37,9 @@ absl::Status CheckHeader(const IngestExpectation& expected, const codec::BlockHe
     }
   }
   *reason = Reason::kPolicy;
+  if (header.error_bound != static_cast<float>(expected.profile.ErrorBound())) {
+    return absl::FailedPreconditionError("the container's error bound is not its profile's");
+  }
   if (header.profile != expected.profile.Text()) {
     return absl::FailedPreconditionError(absl::StrCat("the container was encoded with ", header.profile,
                                                       ", the put announced ", expected.profile.Text()));
@@ -77,7 +80,10 @@ absl::StatusOr<CommitInfo> CheckContainer(const IngestExpectation& expected, Byt
                                           codec::Workspace& ws, Reason* reason) {
   *reason = Reason::kMalformed;
   auto view = codec::ContainerView::Parse(container);
-  if (!view.ok()) return view.status();
+  if (!view.ok()) {
+    if (absl::IsUnimplemented(view.status())) *reason = Reason::kUnsupported;
+    return view.status();
+  }
   const codec::BlockHeader& header = view->header();
   if (auto status = CheckHeader(expected, header, reason); !status.ok()) return status;
   *reason = Reason::kCorrupt;

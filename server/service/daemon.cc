@@ -5,11 +5,11 @@
 #include <grpcpp/server_builder.h>
 #include <spdlog/spdlog.h>
 
-#include <chrono>
+#include <algorithm>
 #include <mutex>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "server/service/listen_failure.h"
 #include "server/service/server_args.h"
 
@@ -17,6 +17,8 @@ namespace kvcompd::server {
 namespace {
 
 constexpr absl::Duration kTickInterval = absl::Milliseconds(100);
+constexpr absl::Duration kQuietPollInterval = absl::Milliseconds(5);
+constexpr absl::Duration kLastAnswers = absl::Milliseconds(250);
 
 // Process-wide in gRPC: reflection and health of every server built from here on.
 void InitGrpcPlugins() {
@@ -90,17 +92,29 @@ void Daemon::BeginDrain() {
   spdlog::info("draining streams={}", streams_.open());
 }
 
+// Nobody tells of the last stream's end, so this looks every few milliseconds. The server's own Shutdown does
+// not serve here: it waits for connections, too, and so for clients that are idle or watch our health.
+void Daemon::WaitForCalls(absl::Time deadline) {
+  const auto quiet = [this] {
+    const WorkerPool::Stats work = pool_.stats();
+    return streams_.busy() == 0 && work.queued_reads + work.queued_writes + work.running == 0;
+  };
+  while (!quiet() && absl::Now() < deadline) absl::SleepFor(kQuietPollInterval);
+}
+
 void Daemon::Drain(absl::Duration grace) {
   MutexLock lock(&drain_mutex_);
   if (drained_) return;
   drained_ = true;
   if (server_ != nullptr) {
+    const absl::Time deadline = absl::Now() + grace;
     BeginDrain();
-    // Ended now, because their nature is to stay; streams that open from here on see `draining`.
+    context_.stopping = true;
+    // Ended now, because their nature is to stay; those that open from here on see `draining`.
     streams_.CancelAll(/*only_idle=*/true);
-    // Says GOAWAY, so nothing new comes; waits for running calls, then cancels them; returns after the last
-    // OnDone.
-    server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoNanoseconds(grace));
+    WaitForCalls(deadline);
+    // GOAWAY; what is left are answers on their way. Returns after the last OnDone.
+    server_->Shutdown(absl::ToChronoTime(std::min(deadline, absl::Now() + kLastAnswers)));
   }
   StopTimer();
   pool_.Shutdown();

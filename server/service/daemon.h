@@ -53,8 +53,8 @@ class Daemon {
   // From here on new puts, watchers and data sessions are refused and health says NOT_SERVING; reads are
   // still served. Idempotent.
   void BeginDrain();
-  // BeginDrain; then takes no call any more, ends watchers and data sessions, waits up to grace for running
-  // calls, cancels the rest and closes the port. Returns when all is quiet. Idempotent.
+  // BeginDrain; then answers UNAVAILABLE to new calls, ends watchers and data sessions, waits up to grace for
+  // running calls, cancels the rest and closes the port. Returns when all is quiet. Idempotent.
   void Drain(absl::Duration grace);
   void Stop() { Drain(absl::ZeroDuration()); }
 
@@ -66,6 +66,7 @@ class Daemon {
  private:
   Daemon(const DaemonOptions& options, const Clock* clock, ExitCallback on_exit);
   absl::Status Listen();
+  void WaitForCalls(absl::Time deadline);
   void StartTimer();
   bool WaitForTick();  // false: the timer is to end
   void StopTimer();

@@ -50,7 +50,7 @@ absl::Status DataSessionReactor::Negotiate() {
   if (negotiated_)
     return absl::InvalidArgumentError("a data session has one request; open another for other planes");
   negotiated_ = true;
-  auto ns = ResolveNamespace(*context_, request_.namespace_id(), call_);
+  auto ns = ResolveNamespace(*context_, request_.namespace_id(), nullptr);
   if (!ns.ok()) return ns.status();
   auto choice = ChoosePlane(request_.planes());
   if (!choice.ok()) {

@@ -13,6 +13,8 @@
 namespace kvcompd::server {
 namespace {
 
+constexpr int kMaxAccept = 16;
+
 v1::Reason ToProto(Reason reason) { return static_cast<v1::Reason>(reason); }
 
 absl::Status CheckRequest(const ServiceContext& context, const v1::GetRequest& request) {
@@ -30,6 +32,13 @@ absl::Status CheckRequest(const ServiceContext& context, const v1::GetRequest& r
   if (request.without_k() && request.without_v()) {
     return absl::InvalidArgumentError("without_k and without_v leave nothing to send");
   }
+  if (request.accept().codecs_size() > kMaxAccept || request.accept().format_versions_size() > kMaxAccept) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("accept names more than ", kMaxAccept, " codecs or versions"));
+  }
+  if (request.has_max_error() && !(request.max_error() >= 0)) {
+    return absl::InvalidArgumentError("max_error is negative or not a number");
+  }
   return absl::OkStatus();
 }
 
@@ -42,7 +51,9 @@ absl::StatusOr<std::unique_ptr<GetProducer>> GetProducer::Create(ServiceContext*
   auto wanted = ns->descriptor().ResolveShard(FromProto(request.shard()));
   if (!wanted.ok()) return wanted.status();
   if (!request.lease_id().empty()) {
-    if (auto status = context->store->CheckLease(ns, request.lease_id()); !status.ok()) return status;
+    if (auto status = context->store->CheckLease(ns, request.lease_id()); !status.ok()) {
+      return WithReason(status, Reason::kLeaseExpired);
+    }
   }
   std::unique_ptr<GetProducer> producer(new GetProducer(context, std::move(ns), request, *wanted));
   for (int i = 0; i < request.blocks_size(); ++i) {
@@ -53,7 +64,7 @@ absl::StatusOr<std::unique_ptr<GetProducer>> GetProducer::Create(ServiceContext*
   if (request.cache_salt().size() > kMaxSaltBytes)
     return absl::InvalidArgumentError("cache_salt is too long");
   for (int i = 0; i < request.blocks_size(); ++i) {
-    producer->OpenBlock(request.blocks(i), &producer->blocks_.emplace_back());
+    producer->LookUp(request.blocks(i), &producer->blocks_.emplace_back());
   }
   return producer;
 }
@@ -85,9 +96,11 @@ void GetProducer::FailBlock(Block* block, const absl::Status& status, Reason rea
     block->status =
         absl::NotFoundError(absl::StrCat("the block did not verify and was dropped: ", status.message()));
   }
+  block->sources.clear();  // nothing more is sent of it: its memory may go
+  block->snapshot.reset();
 }
 
-void GetProducer::OpenBlock(const v1::GetBlock& wanted, Block* block) {
+void GetProducer::LookUp(const v1::GetBlock& wanted, Block* block) {
   auto key = KeyFromProto(wanted.key(), request_.cache_salt());
   block->snapshot = key.ok() ? context_->store->Lookup(ns_, *key) : std::nullopt;
   if (!block->snapshot.has_value()) {
@@ -97,11 +110,17 @@ void GetProducer::OpenBlock(const v1::GetBlock& wanted, Block* block) {
     return FailBlock(block, absl::AbortedError("the block was replaced meanwhile; match again"),
                      Reason::kGeneration);
   }
+}
+
+void GetProducer::OpenBlock(const v1::GetBlock& wanted, Block* block) {
+  block->opened = true;
+  if (!block->status.ok()) return;
   if (auto status = OpenSources(block); !status.ok()) {
     return FailBlock(block, status, absl::IsNotFound(status) ? Reason::kCodebookMissing : Reason::kCorrupt);
   }
   for (const Source& source : block->sources) {
-    if (request_.has_max_error() && source.shard->error_bound > request_.max_error()) {
+    // Stored bounds are floats: a reader that names the profile's own bound must not lose by the rounding.
+    if (request_.has_max_error() && source.shard->error_bound > static_cast<float>(request_.max_error())) {
       return FailBlock(block,
                        absl::FailedPreconditionError(absl::StrCat(
                            "the block's error bound is ", source.shard->error_bound, ", max_error is ",
@@ -123,7 +142,13 @@ void GetProducer::OpenBlock(const v1::GetBlock& wanted, Block* block) {
 
 absl::Status GetProducer::OpenSources(Block* block) {
   for (const auto& shard : block->snapshot->shards) {
-    if (shard->range.group != wanted_.group) continue;
+    const ShardRange& range = shard->range;
+    const bool overlaps = range.group == wanted_.group &&
+                          range.head_begin < wanted_.head_begin + wanted_.head_count &&
+                          wanted_.head_begin < range.head_begin + range.head_count &&
+                          range.layer_begin < wanted_.layer_begin + wanted_.layer_count &&
+                          wanted_.layer_begin < range.layer_begin + range.layer_count;
+    if (!overlaps) continue;
     auto view = codec::ContainerView::Parse(shard->container());
     if (!view.ok()) return absl::DataLossError(view.status().message());
     std::shared_ptr<const codec::CodebookSet> codebooks = shard->codebooks;
@@ -148,9 +173,10 @@ bool GetProducer::Acceptable(const Source& source) const {
   const bool codec_ok = accept.codecs().empty() || std::find(accept.codecs().begin(), accept.codecs().end(),
                                                              codec) != accept.codecs().end();
   const uint32_t version = codec::kFormatMajor << 8 | source.view.header().minor;
-  const bool version_ok = accept.format_versions().empty() ||
-                          std::find(accept.format_versions().begin(), accept.format_versions().end(),
-                                    version) != accept.format_versions().end();
+  const bool version_ok = accept.format_versions().empty()
+                              ? version == codec::kFormatVersion
+                              : std::find(accept.format_versions().begin(), accept.format_versions().end(),
+                                          version) != accept.format_versions().end();
   return codec_ok && version_ok;
 }
 
@@ -173,30 +199,24 @@ absl::StatusOr<std::vector<GetProducer::Run>> GetProducer::RunsOf(Block* block, 
       return absl::NotFoundError(
           absl::StrCat("layer ", layer, " head ", head, " of the block is not stored"));
     }
-    runs.push_back({best, head, std::min(best_end, end) - head});
+    runs.push_back({best, Tensor::kK, head, std::min(best_end, end) - head});
     head += runs.back().head_count;
   }
   return runs;
 }
 
 bool GetProducer::Next(codec::Workspace& ws, grpc::ByteBuffer* out) {
-  Message message;
   while (ready_.empty()) {
     if (layer_ == wanted_.layer_count || blocks_.empty()) {
       if (!tail_done_) {
         tail_done_ = true;
-        if (!request_.sequence().empty()) ProduceTail(&message);
+        if (!request_.sequence().empty()) ProduceTail(&message_);
       }
-      Flush(&message);
+      Flush(&message_);
       break;
     }
-    ProduceLayer(block_, ws, &message);
-    if (++block_ == blocks_.size()) {
-      block_ = 0;
-      ++layer_;
-      if (layer_ == 1) Flush(&message);  // the first layer is what a decode worker waits for
-    }
-    if (message.bytes >= max_piece_bytes_) Flush(&message);
+    ProduceStep(ws, &message_);
+    if (message_.bytes >= max_piece_bytes_) Flush(&message_);
   }
   if (ready_.empty()) return false;
   *out = std::move(ready_.front());
@@ -210,28 +230,43 @@ void GetProducer::Flush(Message* message) {
   *message = Message();
 }
 
-void GetProducer::ProduceLayer(uint32_t index, codec::Workspace& ws, Message* message) {
-  Block& block = blocks_[index];
-  if (block.reported) return;
-  if (block.status.ok()) {
-    auto runs = RunsOf(&block, wanted_.layer_begin + layer_);
-    if (!runs.ok()) {
-      FailBlock(&block, runs.status(), Reason::kNotStored);
-    } else {
-      for (Tensor tensor : {Tensor::kK, Tensor::kV}) {
-        if (!group_.has(tensor) || (tensor == Tensor::kK ? request_.without_k() : request_.without_v()))
-          continue;
-        for (const Run& run : *runs) {
-          if (auto status = ProduceRun(index, run, tensor, ws, message); !status.ok()) {
-            FailBlock(&block, status, Reason::kCorrupt);
-            break;
-          }
-        }
-        if (!block.status.ok()) break;
+void GetProducer::BeginLayer() {
+  Block& block = blocks_[block_];
+  in_layer_ = true;
+  runs_.clear();
+  run_ = 0;
+  if (!block.opened) OpenBlock(request_.blocks(static_cast<int>(block_)), &block);
+  if (!block.status.ok()) return;
+  auto runs = RunsOf(&block, wanted_.layer_begin + layer_);
+  if (!runs.ok()) return FailBlock(&block, runs.status(), Reason::kNotStored);
+  const uint64_t max_bytes = block.encoded ? UINT64_MAX : max_piece_bytes_;
+  for (Tensor tensor : {Tensor::kK, Tensor::kV}) {
+    if (!group_.has(tensor) || (tensor == Tensor::kK ? request_.without_k() : request_.without_v())) continue;
+    // Decoded values are made some heads at a time, so that the window bounds what a slow reader makes us
+    // hold.
+    const uint64_t head_bytes = group_.TensorBytes(tensor, 1, block.snapshot->tokens);
+    const uint32_t step = static_cast<uint32_t>(std::clamp<uint64_t>(max_bytes / head_bytes, 1, kMaxHeads));
+    for (const Run& run : *runs) {
+      for (uint32_t head = 0; head < run.head_count; head += step) {
+        runs_.push_back({run.source, tensor, run.head_begin + head, std::min(step, run.head_count - head)});
       }
     }
   }
-  ReportLayer(index, message);
+}
+
+void GetProducer::ProduceStep(codec::Workspace& ws, Message* message) {
+  Block& block = blocks_[block_];
+  if (!in_layer_ && !block.reported) BeginLayer();
+  if (block.status.ok() && run_ < runs_.size()) {
+    auto status = ProduceRun(block_, runs_[run_++], ws, message);
+    if (!status.ok()) FailBlock(&block, status, Reason::kCorrupt);
+    if (status.ok() && run_ < runs_.size()) return;
+  }
+  if (!block.reported) ReportLayer(block_, message);
+  in_layer_ = false;
+  if (++block_ < blocks_.size()) return;
+  block_ = 0;
+  if (++layer_ == 1) Flush(message);  // the first layer is what a decode worker waits for
 }
 
 void GetProducer::ReportLayer(uint32_t index, Message* message) {
@@ -244,8 +279,8 @@ void GetProducer::ReportLayer(uint32_t index, Message* message) {
   block.reported = !block.status.ok();
 }
 
-absl::Status GetProducer::ProduceRun(uint32_t index, const Run& run, Tensor tensor, codec::Workspace& ws,
-                                     Message* message) {
+absl::Status GetProducer::ProduceRun(uint32_t index, const Run& run, codec::Workspace& ws, Message* message) {
+  const Tensor tensor = run.tensor;
   const Block& block = blocks_[index];
   const ShardRange& range = run.source->shard->range;
   const uint32_t layer = wanted_.layer_begin + layer_;

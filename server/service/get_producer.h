@@ -44,6 +44,7 @@ class GetProducer {
     bool header_sent = false;
   };
   struct Block {
+    bool opened = false;
     std::optional<BlockSnapshot> snapshot;
     std::vector<Source> sources;
     bool encoded = false;  // the form it is sent in
@@ -51,9 +52,10 @@ class GetProducer {
     Reason reason = Reason::kNone;
     bool reported = false;
   };
-  // A run of heads of one layer that one source has.
+  // A run of heads of one layer tensor that one source has: what is made in one go.
   struct Run {
     Source* source = nullptr;
+    Tensor tensor = Tensor::kK;
     uint32_t head_begin = 0;  // global
     uint32_t head_count = 0;
   };
@@ -66,14 +68,16 @@ class GetProducer {
   GetProducer(ServiceContext* context, std::shared_ptr<Namespace> ns, const v1::GetRequest& request,
               const ShardRange& wanted);
 
+  void LookUp(const v1::GetBlock& wanted, Block* block);
   void OpenBlock(const v1::GetBlock& wanted, Block* block);
   absl::Status OpenSources(Block* block);
   void FailBlock(Block* block, const absl::Status& status, Reason reason);
   bool Acceptable(const Source& source) const;
   absl::StatusOr<std::vector<Run>> RunsOf(Block* block, uint32_t layer) const;
-  void ProduceLayer(uint32_t index, codec::Workspace& ws, Message* message);
-  absl::Status ProduceRun(uint32_t index, const Run& run, Tensor tensor, codec::Workspace& ws,
-                          Message* message);
+  // One run of the current layer of the current block, or that layer's end.
+  void ProduceStep(codec::Workspace& ws, Message* message);
+  void BeginLayer();
+  absl::Status ProduceRun(uint32_t index, const Run& run, codec::Workspace& ws, Message* message);
   absl::Status AddEncoded(const v1::GetChunk& base, const Run& run, const codec::SegmentView& segment,
                           const codec::SegmentPlace& place, uint32_t local_head, Message* message);
   absl::Status AddDecoded(const v1::GetChunk& base, const Run& run, const codec::SegmentView& segment,
@@ -98,7 +102,11 @@ class GetProducer {
   std::vector<Block> blocks_;
   uint32_t layer_ = 0;  // next to produce, counted from wanted_.layer_begin
   uint32_t block_ = 0;
+  bool in_layer_ = false;  // runs_ are those of (layer_, block_)
+  std::vector<Run> runs_;
+  size_t run_ = 0;  // next of runs_
   bool tail_done_ = false;
+  Message message_;                     // being filled; what a full one leaves over stays for the next call
   std::deque<grpc::ByteBuffer> ready_;  // made, and not yet handed out
 };
 

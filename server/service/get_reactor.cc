@@ -35,6 +35,7 @@ GetReactor::GetReactor(ServiceContext* context, grpc::CallbackServerContext* cal
     shared_->producer = *std::move(producer);
   } else {
     shared_->status = producer.status();
+    CountRejected(*context_, shared_->status);
     shared_->exhausted = true;
   }
   Advance(*shared_);

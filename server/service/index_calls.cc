@@ -39,7 +39,7 @@ void FillInfo(const BlockSnapshot& block, v1::BlockInfo* info) {
   if (!block.shards.empty()) info->set_profile(*block.shards.front()->profile);
 }
 
-v1::Reason ReasonOf(const absl::Status& status) {
+v1::Reason BlockReason(const absl::Status& status) {
   if (absl::IsNotFound(status)) return v1::REASON_NOT_STORED;
   if (absl::IsResourceExhausted(status)) return v1::REASON_QUOTA;
   return v1::REASON_UNSPECIFIED;
@@ -47,7 +47,7 @@ v1::Reason ReasonOf(const absl::Status& status) {
 
 template <typename Blocks>
 void FillStatuses(const std::vector<absl::Status>& statuses, Blocks* blocks) {
-  for (const absl::Status& status : statuses) FillBlockStatus(status, ReasonOf(status), blocks->Add());
+  for (const absl::Status& status : statuses) FillBlockStatus(status, BlockReason(status), blocks->Add());
 }
 
 // Whether all layers and heads of a window group are stored for a key.
@@ -66,6 +66,9 @@ absl::Status Match(ServiceContext& context, grpc::CallbackServerContext* call,
                    const v1::MatchRequest& request, v1::MatchResponse* response) {
   auto subject = SubjectOf(context, call, request, context.options.max_keys);
   if (!subject.ok()) return subject.status();
+  if (static_cast<size_t>(request.window_groups_size()) > subject->ns->descriptor().groups.size()) {
+    return absl::InvalidArgumentError("window_groups names more groups than the model has; name each once");
+  }
   for (uint32_t group : request.window_groups()) {
     auto whole = WholeGroup(*subject->ns, group);
     if (!whole.ok()) return whole.status();
@@ -73,6 +76,9 @@ absl::Status Match(ServiceContext& context, grpc::CallbackServerContext* call,
     window->set_group(group);
     for (const BlockKey& key : subject->keys)
       window->add_present(context.store->Exists(subject->ns, key, *whole));
+  }
+  if (request.has_max_error() && !(request.max_error() >= 0)) {
+    return absl::InvalidArgumentError("max_error is negative or not a number");
   }
   MatchOptions options;
   options.lease = request.lease();
@@ -144,7 +150,7 @@ absl::Status Lease(ServiceContext& context, grpc::CallbackServerContext* call,
     if (!ns.ok()) return ns.status();
     if (!request.keys().empty()) return absl::InvalidArgumentError("a renewal names a lease and no keys");
     auto ttl_ms = context.store->RenewLease(*ns, request.lease_id(), request.ttl_ms());
-    if (!ttl_ms.ok()) return ttl_ms.status();
+    if (!ttl_ms.ok()) return WithReason(ttl_ms.status(), Reason::kLeaseExpired);
     response->set_lease_id(request.lease_id());
     response->set_ttl_ms(*ttl_ms);
     return absl::OkStatus();

@@ -108,17 +108,22 @@ absl::Status PutBlock::TakeIn(const v1::PutChunk& chunk, const BulkView& data, c
   taken_in_part_ += chunk.bytes();
   if (taken_in_part_ < chunk.total_bytes()) return absl::OkStatus();
   taken_in_part_ = 0;
+  ++taken_parts_;
   return encoded_form() ? absl::OkStatus() : encoder_->EncodeNext(staging_->memory(), ws);
 }
 
 PutBlock::Outcome PutBlock::Commit(Store* store, codec::Workspace& ws) {
   Outcome outcome;
   absl::StatusOr<CommitInfo> info;
-  if (encoded_form()) {
+  if (taken_parts_ < num_parts()) {
+    outcome.reason = Reason::kIncomplete;
+    info = absl::FailedPreconditionError(absl::StrCat("only ", taken_parts_, " of ", num_parts(),
+                                                      " parts of the block have come; send the rest first"));
+  } else if (encoded_form()) {
     info = CheckContainer(*expected_, staging_->memory().subspan(0, cursor_), ws, &outcome.reason);
   } else {
     info = encoder_->Finish(staging_->memory());
-    if (!info.ok()) outcome.reason = Reason::kIncomplete;
+    if (!info.ok()) outcome.reason = Reason::kMalformed;
   }
   if (!info.ok()) {
     outcome.status = info.status();
@@ -128,13 +133,14 @@ PutBlock::Outcome PutBlock::Commit(Store* store, codec::Workspace& ws) {
   auto reply = store->Commit(std::move(staging_), *info);
   if (!reply.ok()) {
     outcome.status = reply.status();
-    outcome.reason = Reason::kTimeout;
+    outcome.reason = absl::IsAborted(reply.status()) ? Reason::kTimeout : Reason::kMalformed;
     return outcome;
   }
   outcome.already_stored = reply->already_stored;
   outcome.generation = reply->generation;
   outcome.encoded_bytes = info->bytes;
   outcome.raw_bytes = info->raw_bytes;
+  committed_ = outcome;
   return outcome;
 }
 

@@ -51,6 +51,8 @@ class PutBlock {
   bool resolved() const { return resolved_.load(); }
   // Gives the staging memory back (on the strand).
   void Drop();
+  // What the commit brought, where it went well (on the strand).
+  const std::optional<Outcome>& committed() const { return committed_; }
 
  private:
   bool encoded_form() const { return encoder_ == nullptr; }
@@ -70,8 +72,10 @@ class PutBlock {
   const std::unique_ptr<BlockEncoder> encoder_;
   const std::optional<IngestExpectation> expected_;
   const uint32_t num_segments_;
+  uint32_t taken_parts_ = 0;
   uint64_t taken_in_part_ = 0;
   uint64_t cursor_ = 0;  // ENCODED: end of what is written
+  std::optional<Outcome> committed_;
 };
 
 }  // namespace kvcompd::server

@@ -6,6 +6,13 @@
 #include "proto/status_convert.h"
 
 namespace kvcompd::server {
+namespace {
+
+// Above either, the next message waits: a client cannot make work or answers faster than they are taken.
+constexpr uint64_t kMaxJobs = 512;
+constexpr size_t kMaxOutgoing = 64;
+
+}  // namespace
 
 PutReactor* PutReactor::Start(ServiceContext* context, grpc::CallbackServerContext* call) {
   std::shared_ptr<PutReactor> self(new PutReactor(context));
@@ -19,20 +26,35 @@ PutReactor* PutReactor::Start(ServiceContext* context, grpc::CallbackServerConte
   self->session_ = PutSession::Create(
       context, call, [self](const v1::PutResponse& response) { self->Send(response); },
       [self](const absl::Status& status) { self->FinishWith(status); });
+  self->session_->set_on_job_done([self] { self->MaybeRead(); });
+  // The session outlives every job that calls back, and every reaction.
+  self->session_jobs_ = [session = self->session_.get()] { return session->jobs(); };
   self->StartRead(&self->incoming_);
   return self.get();
 }
 
 void PutReactor::OnReadDone(bool ok) {
-  if (!ok) {
-    session_->OnHalfClose();
-    return;
+  {
+    MutexLock lock(&session_mutex_);
+    if (!ok) {
+      session_->OnHalfClose();
+      return;
+    }
+    if (session_->OnMessage(incoming_)) stream_->Progress(context_->clock->NowUs());
+    incoming_.Clear();
   }
-  stream_->Progress(context_->clock->NowUs());
-  session_->OnMessage(incoming_);
-  incoming_.Clear();
+  {
+    MutexLock lock(&mutex_);
+    read_due_ = true;
+  }
+  MaybeRead();
+}
+
+void PutReactor::MaybeRead() {
   MutexLock lock(&mutex_);
-  if (!finished_) StartRead(&incoming_);
+  if (!read_due_ || finished_ || session_jobs_() > kMaxJobs || outgoing_.size() > kMaxOutgoing) return;
+  read_due_ = false;
+  StartRead(&incoming_);
 }
 
 void PutReactor::Send(const v1::PutResponse& response) {
@@ -62,16 +84,22 @@ void PutReactor::Advance() {
 }
 
 void PutReactor::OnWriteDone(bool ok) {
-  MutexLock lock(&mutex_);
-  if (stream_ != nullptr) stream_->Progress(context_->clock->NowUs());
-  writing_ = false;
-  outgoing_.pop_front();
-  if (!ok) outgoing_.clear();  // the peer is gone; OnCancel ends it
-  Advance();
+  {
+    MutexLock lock(&mutex_);
+    if (stream_ != nullptr) stream_->Progress(context_->clock->NowUs());
+    writing_ = false;
+    outgoing_.pop_front();
+    if (!ok) outgoing_.clear();  // the peer is gone; OnCancel ends it
+    Advance();
+  }
+  MaybeRead();
 }
 
 void PutReactor::OnCancel() {
-  if (session_ != nullptr) session_->OnCancel();
+  {
+    MutexLock lock(&session_mutex_);
+    if (session_ != nullptr) session_->OnCancel();
+  }
   FinishWith(absl::CancelledError("the client went away, or the stream stood still for too long"));
 }
 

@@ -8,6 +8,7 @@
 #include <grpcpp/support/server_callback.h>
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -30,18 +31,23 @@ class PutReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
   explicit PutReactor(ServiceContext* context) : context_(context) {}
   void Send(const v1::PutResponse& response);
   void FinishWith(const absl::Status& status);
+  void MaybeRead();  // the next read, where one is due and work has not piled up
   void Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // the next write, or the end
 
   ServiceContext* const context_;
   std::shared_ptr<PutReactor> self_;  // until OnDone
   std::unique_ptr<ActiveStreams::Entry> stream_;
   grpc::ByteBuffer incoming_;
+  // One at a time, as PutSession wants it: a cancellation may come while a message is being taken.
+  Mutex session_mutex_;  // before mutex_
   std::shared_ptr<PutSession> session_;
+  std::function<uint64_t()> session_jobs_;
 
   Mutex mutex_;
   std::deque<grpc::ByteBuffer> outgoing_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  bool read_due_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<absl::Status> last_ ABSL_GUARDED_BY(mutex_);  // what to finish with, once all is written
 };
 

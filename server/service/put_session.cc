@@ -1,8 +1,10 @@
 #include "server/service/put_session.h"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "proto/convert.h"
 #include "proto/status_convert.h"
@@ -13,6 +15,17 @@ namespace {
 
 constexpr uint32_t kStrandsPerPut = 4;  // blocks of one put that are encoded side by side
 constexpr size_t kPutIdBytes = 16;
+constexpr int kMaxChunksPerMessage = 4096;
+// A small piece of a message would keep all of it while it waits.
+constexpr uint64_t kCopyBelowBytes = 4096;
+
+BulkView Copy(const BulkView& bulk) {
+  std::string bytes(bulk.bytes(), '\0');
+  bulk.CopyTo(reinterpret_cast<std::byte*>(bytes.data()));
+  BulkView copy;
+  copy.Append(grpc::Slice(bytes));
+  return copy;
+}
 
 v1::Reason ToProto(Reason reason) { return static_cast<v1::Reason>(reason); }
 
@@ -48,10 +61,10 @@ PutSession::PutSession(ServiceContext* context, grpc::CallbackServerContext* cal
   }
 }
 
-void PutSession::OnMessage(const grpc::ByteBuffer& buffer) {
+bool PutSession::OnMessage(const grpc::ByteBuffer& buffer) {
   {
     MutexLock lock(&mutex_);
-    if (over_) return;
+    if (over_) return false;
   }
   v1::PutRequest request;
   BulkView data;
@@ -70,6 +83,7 @@ void PutSession::OnMessage(const grpc::ByteBuffer& buffer) {
     }
   }
   if (!status.ok()) Fail(status);
+  return status.ok() && (request.has_header() || !data.empty() || request.commit().blocks_size() > 0);
 }
 
 absl::Status PutSession::HandleHeader(const v1::PutHeader& header) {
@@ -94,10 +108,23 @@ absl::Status PutSession::HandleHeader(const v1::PutHeader& header) {
   *resolved.mutable_shard() = kvcompd::ToProto(*shard);
 
   v1::PutResponse response;
+  absl::flat_hash_set<std::string_view> keys;
+  for (int i = 0; i < header.blocks_size(); ++i) {
+    if (!keys.insert(header.blocks(i).key()).second) {
+      return absl::InvalidArgumentError(absl::StrCat("blocks[", i, "] names a key twice; name each once"));
+    }
+  }
   blocks_.resize(header.blocks_size());
+  unwanted_.resize(header.blocks_size());
+  std::vector<PutRequestInfo> infos;  // all are checked before the first one costs anybody memory
+  for (int i = 0; i < header.blocks_size(); ++i) {
+    auto info = ParseBlock(resolved, i);
+    if (!info.ok()) return info.status();
+    infos.push_back(*std::move(info));
+  }
   for (int i = 0; i < header.blocks_size(); ++i) {
     auto* disposition = response.mutable_header()->add_blocks();
-    if (auto status = BeginBlock(resolved, i, disposition); !status.ok()) return status;
+    if (auto status = BeginBlock(resolved, i, std::move(infos[i]), disposition); !status.ok()) return status;
   }
   response.mutable_header()->set_credit_bytes(context_->options.put_credit_bytes);
   {
@@ -108,7 +135,7 @@ absl::Status PutSession::HandleHeader(const v1::PutHeader& header) {
   return absl::OkStatus();
 }
 
-absl::Status PutSession::BeginBlock(const v1::PutHeader& header, int index, v1::PutDisposition* disposition) {
+absl::StatusOr<PutRequestInfo> PutSession::ParseBlock(const v1::PutHeader& header, int index) const {
   const v1::PutBlock& block = header.blocks(index);
   PutRequestInfo info;
   auto key = KeyFromProto(block.key(), header.cache_salt());
@@ -131,14 +158,20 @@ absl::Status PutSession::BeginBlock(const v1::PutHeader& header, int index, v1::
   info.shard = FromProto(header.shard());
   info.tokens = block.tokens();
   info.put_id = header.put_id();
+  return info;
+}
 
+absl::Status PutSession::BeginBlock(const v1::PutHeader& header, int index, PutRequestInfo info,
+                                    v1::PutDisposition* disposition) {
   const NamespacePolicy policy = ns_->policy();
   const auto refuse = [&](const absl::Status& status, Reason reason) {
     disposition->set_verdict(v1::PutDisposition::REFUSED);
     FillBlockStatus(status, ToProto(reason), disposition->mutable_status());
     CountRejected(*context_, reason);
+    unwanted_[index] = {.status = status, .reason = reason};
     return absl::OkStatus();
   };
+  if (!no_room_.ok()) return refuse(no_room_, Reason::kMemory);  // the blocks after it would not fit, either
   Profile profile = policy.profile;
   IngestExpectation expected;
   if (header.form() == v1::FORM_ENCODED) {
@@ -173,16 +206,19 @@ absl::Status PutSession::BeginBlock(const v1::PutHeader& header, int index, v1::
     }
     case PutVerdict::kAlreadyStored:
       disposition->set_verdict(v1::PutDisposition::ALREADY_STORED);
+      unwanted_[index] = {.already_stored = true, .generation = reply.generation};
       return absl::OkStatus();
     case PutVerdict::kInProgress:
       disposition->set_verdict(v1::PutDisposition::IN_PROGRESS);
-      FillBlockStatus(
-          absl::AbortedError("another put of this shard is under way; ask again, or leave it to that one"),
-          v1::REASON_IN_PROGRESS, disposition->mutable_status());
+      unwanted_[index] = {.status = absl::AbortedError(
+                              "another put of this shard is under way; ask again, or leave it to that one"),
+                          .reason = Reason::kInProgress};
+      FillBlockStatus(unwanted_[index].status, v1::REASON_IN_PROGRESS, disposition->mutable_status());
       return absl::OkStatus();
     case PutVerdict::kRefused:
       break;
   }
+  if (reply.reason == Reason::kMemory) no_room_ = reply.status;
   return refuse(reply.status, reply.reason);
 }
 
@@ -197,6 +233,10 @@ absl::Status PutSession::HandleChunks(const v1::PutRequest& request, const BulkV
     }
   }
   if (sum != data.bytes()) return absl::InvalidArgumentError("data is longer than its chunks");
+  if (request.chunks_size() > kMaxChunksPerMessage) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(request.chunks_size(), " chunks in one message; the limit is ", kMaxChunksPerMessage));
+  }
   {
     MutexLock lock(&mutex_);
     if (sum > credit_left_) {
@@ -208,6 +248,7 @@ absl::Status PutSession::HandleChunks(const v1::PutRequest& request, const BulkV
   uint64_t offset = 0;
   for (const auto& chunk : request.chunks()) {
     BulkView piece = data.Sub(offset, chunk.bytes());
+    if (piece.bytes() < kCopyBelowBytes) piece = Copy(piece);
     offset += chunk.bytes();
     std::shared_ptr<PutBlock> block = blocks_[chunk.block()];
     if (block == nullptr || block->resolved()) {  // not wanted, or failed while this was on its way
@@ -238,6 +279,9 @@ absl::Status PutSession::HandleChunks(const v1::PutRequest& request, const BulkV
 }
 
 absl::Status PutSession::HandleCommit(const v1::PutCommit& commit) {
+  if (static_cast<size_t>(commit.blocks_size()) > blocks_.size()) {
+    return absl::InvalidArgumentError("a commit names more blocks than the put has");
+  }
   for (uint32_t index : commit.blocks()) {
     if (index >= blocks_.size()) {
       return absl::InvalidArgumentError(
@@ -245,14 +289,17 @@ absl::Status PutSession::HandleCommit(const v1::PutCommit& commit) {
     }
     std::shared_ptr<PutBlock> block = blocks_[index];
     if (block == nullptr) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("a commit names block ", index, ", which was not wanted"));
+      Resolve(index, unwanted_[index]);
+      continue;
     }
-    if (block->resolved()) continue;  // failed, and said so; or committed twice, which changes nothing
     Post(block, [this, block](codec::Workspace& ws) {
-      if (!block->TryResolve()) return;
-      const PutBlock::Outcome outcome = block->Commit(context_->store, ws);
-      Resolve(block->index(), outcome);
+      if (block->TryResolve()) {
+        Resolve(block->index(), block->Commit(context_->store, ws));
+      } else if (block->committed().has_value()) {  // named in a commit once more
+        PutBlock::Outcome again = *block->committed();
+        again.already_stored = true;
+        Resolve(block->index(), again);
+      }  // else it failed, and said so
     });
   }
   return absl::OkStatus();
@@ -270,14 +317,18 @@ void PutSession::Post(const std::shared_ptr<PutBlock>& block, std::function<void
       });
   if (taken) return;
   JobDone();
-  CountRejected(*context_, Reason::kMemory);
   Fail(absl::ResourceExhaustedError("the daemon has too much to do; try again later"));
 }
 
 void PutSession::JobDone() {
-  MutexLock lock(&mutex_);
-  --jobs_;
-  MaybeFinish();
+  {
+    MutexLock lock(&mutex_);
+    --jobs_;
+    // With nothing left to do here, a client that waits for credit must not wait for more than there is.
+    if (jobs_ == 0 && !half_closed_ && credit_left_ < context_->options.max_chunk_bytes) TellCredit();
+    MaybeFinish();
+  }
+  if (on_job_done_) on_job_done_();
 }
 
 void PutSession::Send(const v1::PutResponse& response) {
@@ -304,7 +355,11 @@ void PutSession::Resolve(uint32_t index, const PutBlock::Outcome& outcome) {
 void PutSession::ReturnCredit(uint64_t bytes) {
   MutexLock lock(&mutex_);
   credit_owed_ += bytes;
-  if (over_ || credit_owed_ < context_->options.put_credit_bytes / 4) return;
+  if (credit_owed_ >= context_->options.put_credit_bytes / 4) TellCredit();
+}
+
+void PutSession::TellCredit() {
+  if (over_ || credit_owed_ == 0) return;
   v1::PutResponse response;
   response.set_credit_bytes(credit_owed_);
   credit_left_ += credit_owed_;
@@ -341,6 +396,7 @@ void PutSession::Fail(const absl::Status& status) {
   MutexLock lock(&mutex_);
   if (over_) return;
   over_ = true;
+  CountRejected(*context_, status);
   finish_(status);
 }
 

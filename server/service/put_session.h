@@ -17,6 +17,7 @@
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/byte_buffer.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -41,16 +42,24 @@ class PutSession : public std::enable_shared_from_this<PutSession> {
   static std::shared_ptr<PutSession> Create(ServiceContext* context, grpc::CallbackServerContext* call,
                                             SendFn send, FinishFn finish);
 
-  void OnMessage(const grpc::ByteBuffer& buffer);
+  // True where the message brought the put on: a header, chunk bytes or a commit.
+  bool OnMessage(const grpc::ByteBuffer& buffer);
   void OnHalfClose();
   // The peer is gone: drops everything that is not committed. `send` and `finish` are not called any more.
   void OnCancel();
+
+  // Jobs that are waiting or running. A caller that keeps reading although they pile up lets a client fill
+  // the daemon's memory; `on_job_done` (set before the first message) tells when to look again.
+  uint64_t jobs() const { return jobs_.load(); }
+  void set_on_job_done(std::function<void()> on_job_done) { on_job_done_ = std::move(on_job_done); }
 
  private:
   PutSession(ServiceContext* context, grpc::CallbackServerContext* call, SendFn send, FinishFn finish);
 
   absl::Status HandleHeader(const v1::PutHeader& header);
-  absl::Status BeginBlock(const v1::PutHeader& header, int index, v1::PutDisposition* disposition);
+  absl::StatusOr<PutRequestInfo> ParseBlock(const v1::PutHeader& header, int index) const;
+  absl::Status BeginBlock(const v1::PutHeader& header, int index, PutRequestInfo info,
+                          v1::PutDisposition* disposition);
   absl::Status HandleChunks(const v1::PutRequest& request, const BulkView& data);
   absl::Status HandleCommit(const v1::PutCommit& commit);
   // Runs a job on the block's strand; keeps the session open until it has run.
@@ -59,6 +68,7 @@ class PutSession : public std::enable_shared_from_this<PutSession> {
   void Send(const v1::PutResponse& response);
   void Resolve(uint32_t index, const PutBlock::Outcome& outcome);
   void ReturnCredit(uint64_t bytes);
+  void TellCredit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Fail(const absl::Status& status);
   // Marks what is not committed as given up, so that queued jobs do nothing.
   void Abandon();
@@ -67,10 +77,14 @@ class PutSession : public std::enable_shared_from_this<PutSession> {
   ServiceContext* const context_;
   grpc::CallbackServerContext* const call_;
 
+  std::function<void()> on_job_done_;
+
   // Touched by OnMessage alone.
   bool header_seen_ = false;
   std::shared_ptr<Namespace> ns_;
   std::vector<std::shared_ptr<PutBlock>> blocks_;  // null: not wanted
+  absl::Status no_room_;                           // of the first block for which there was no memory
+  std::vector<PutBlock::Outcome> unwanted_;        // what a commit of such a block is answered
   std::vector<std::shared_ptr<Strand>> strands_;
 
   Mutex mutex_;
@@ -78,7 +92,7 @@ class PutSession : public std::enable_shared_from_this<PutSession> {
   const FinishFn finish_ ABSL_GUARDED_BY(mutex_);
   uint64_t credit_left_ ABSL_GUARDED_BY(mutex_) = 0;  // what the client may still send
   uint64_t credit_owed_ ABSL_GUARDED_BY(mutex_) = 0;  // taken in, not yet told
-  uint64_t jobs_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::atomic<uint64_t> jobs_{0};                     // changed under mutex_
   bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool over_ ABSL_GUARDED_BY(mutex_) = false;  // finished or cancelled
 };

@@ -2,15 +2,57 @@
 
 #include <string>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 
 namespace kvcompd::server {
+namespace {
+
+constexpr char kReasonPayload[] = "kvcompd.reason";  // one byte: the reason's number
+
+}  // namespace
+
+absl::Status WithReason(absl::Status status, Reason reason) {
+  status.SetPayload(kReasonPayload, absl::Cord(std::string(1, static_cast<char>(reason))));
+  return status;
+}
+
+Reason ReasonOf(const absl::Status& status) {
+  if (const auto payload = status.GetPayload(kReasonPayload); payload.has_value() && !payload->empty()) {
+    return static_cast<Reason>((*payload)[0]);
+  }
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return Reason::kNone;
+    case absl::StatusCode::kNotFound:
+      return Reason::kNotStored;
+    case absl::StatusCode::kDataLoss:
+      return Reason::kCorrupt;
+    case absl::StatusCode::kUnimplemented:
+      return Reason::kUnsupported;
+    case absl::StatusCode::kResourceExhausted:
+      return Reason::kMemory;
+    case absl::StatusCode::kFailedPrecondition:
+      return Reason::kPolicy;
+    case absl::StatusCode::kAborted:
+      return Reason::kInProgress;
+    case absl::StatusCode::kUnavailable:
+      return Reason::kDraining;
+    default:
+      return Reason::kMalformed;
+  }
+}
 
 absl::StatusOr<std::shared_ptr<Namespace>> ResolveNamespace(ServiceContext& context, std::string_view id,
                                                             grpc::CallbackServerContext* call) {
+  if (context.stopping.load()) {
+    return absl::UnavailableError("the daemon is stopping; use another or try again later");
+  }
   if (auto ns = context.store->FindNamespace(id)) return ns;
   if (call != nullptr) call->AddTrailingMetadata(kReopenKey, "1");
-  return absl::FailedPreconditionError("the namespace is not open in this daemon; call OpenNamespace again");
+  return WithReason(
+      absl::FailedPreconditionError("the namespace is not open in this daemon; call OpenNamespace again"),
+      Reason::kNotStored);
 }
 
 absl::StatusOr<std::vector<BlockKey>> CheckKeys(const google::protobuf::RepeatedPtrField<std::string>& keys,
@@ -34,6 +76,10 @@ void CountRejected(ServiceContext& context, Reason reason) {
       ->Counter("kvcompd_rejected_total", "Calls and blocks refused, by reason",
                 {{"reason", std::string(ReasonName(reason))}})
       .Increment();
+}
+
+void CountRejected(ServiceContext& context, const absl::Status& status) {
+  if (!status.ok()) CountRejected(context, ReasonOf(status));
 }
 
 void CountMiss(ServiceContext& context, Reason reason) {

@@ -8,10 +8,12 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "codec/base/model_descriptor.h"
 #include "proto/convert.h"
 #include "server/service/service_context.h"
+#include "server/store/reason.h"
 
 namespace kvcompd::server {
 
@@ -19,6 +21,7 @@ namespace kvcompd::server {
 inline constexpr char kReopenKey[] = "kvcompd-reopen";
 
 // FAILED_PRECONDITION for an id that this daemon does not know; `call` (may be null) then gets kReopenKey.
+// UNAVAILABLE once the daemon is stopping: every handler that begins work asks here first.
 absl::StatusOr<std::shared_ptr<Namespace>> ResolveNamespace(ServiceContext& context, std::string_view id,
                                                             grpc::CallbackServerContext* call);
 
@@ -29,8 +32,16 @@ absl::StatusOr<std::vector<BlockKey>> CheckKeys(const google::protobuf::Repeated
 // UNAVAILABLE while draining: go to another daemon, or try again later.
 absl::Status CheckNotDraining(const ServiceContext& context);
 
+// A call's status with the reason that it is counted under, for codes that have more than one. The reason
+// does not leave the process.
+absl::Status WithReason(absl::Status status, Reason reason);
+// The reason of a status that is not OK: the one it was given, else the usual one of its code.
+Reason ReasonOf(const absl::Status& status);
+
 // kvcompd_rejected_total{reason}: whole calls and blocks that were refused.
 void CountRejected(ServiceContext& context, Reason reason);
+// The same for a call's status; nothing where it is OK.
+void CountRejected(ServiceContext& context, const absl::Status& status);
 // kvcompd_misses_total{reason}: blocks asked for and not served.
 void CountMiss(ServiceContext& context, Reason reason);
 

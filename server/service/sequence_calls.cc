@@ -55,8 +55,7 @@ absl::Status CommitTail(ServiceContext& context, Sequence& sequence, const Block
     case PutVerdict::kInProgress:
       return absl::AbortedError("another put of this block is under way; repeat the append");
     case PutVerdict::kRefused:
-      CountRejected(context, put.reason);
-      return put.status;
+      return WithReason(put.status, put.reason);
     case PutVerdict::kWanted:
       break;
   }
@@ -105,6 +104,7 @@ absl::Status AppendRows(ServiceContext& context, const v1::AppendRequest& reques
   const uint64_t end = request.first_token() + request.tokens();
   do {
     auto copied = sequence.Append(request.first_token(), request.tokens(), data);
+    if (absl::IsFailedPrecondition(copied.status())) return WithReason(copied.status(), Reason::kGap);
     if (!copied.ok()) return copied.status();
     if (!sequence.tail_full()) break;
     const uint64_t block = sequence.committed_tokens() / tokens_per_block;
@@ -131,7 +131,6 @@ void OnPool(ServiceContext& context, std::function<absl::Status(codec::Workspace
       WorkerPool::Priority::kWrite,
       [work = std::move(work), shared_done](codec::Workspace& ws) { (*shared_done)(work(ws)); });
   if (taken) return;
-  CountRejected(context, Reason::kMemory);
   (*shared_done)(absl::ResourceExhaustedError("the daemon has too much to do; try again later"));
 }
 

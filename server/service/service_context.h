@@ -46,7 +46,8 @@ struct ServiceContext {
   Metrics* metrics = nullptr;
   BufferPool* buffers = nullptr;
   ActiveStreams* streams = nullptr;
-  std::atomic<bool> draining{false};
+  std::atomic<bool> draining{false};  // nothing new is taken in
+  std::atomic<bool> stopping{false};  // nor is anything else begun: the process is about to end
 };
 
 }  // namespace kvcompd::server

@@ -6,8 +6,13 @@
 
 namespace kvcompd::server {
 
-SlotAllocator::SlotAllocator(SlabArena* arena, Evictor* evictor, uint64_t high_bytes, uint64_t low_bytes)
-    : arena_(arena), evictor_(evictor), high_bytes_(high_bytes), low_bytes_(low_bytes) {}
+SlotAllocator::SlotAllocator(SlabArena* arena, Evictor* evictor, uint64_t high_bytes, uint64_t low_bytes,
+                             uint64_t unstored_bytes)
+    : arena_(arena),
+      evictor_(evictor),
+      high_bytes_(high_bytes),
+      low_bytes_(low_bytes),
+      unstored_bytes_(unstored_bytes) {}
 
 bool SlotAllocator::FitQuota(const Namespace* ns, uint64_t quota_bytes) {
   const std::atomic<uint64_t>& used = ns->account().charged_bytes;
@@ -54,6 +59,12 @@ absl::StatusOr<ChargedSlot> SlotAllocator::Allocate(Namespace* ns, uint64_t byte
   Namespace::Account& account = ns->account();
   // Charged first, so that two calls at once cannot exceed the quota together.
   account.Charge(kind, charged);
+  if (kind != ChargeKind::kStored && account.staged_bytes + account.tail_bytes > unstored_bytes_) {
+    account.Uncharge(kind, charged);
+    *reason = Reason::kMemory;
+    return absl::ResourceExhaustedError(absl::StrCat("the namespace has ", unstored_bytes_,
+                                                     " bytes under way already; commit some blocks first"));
+  }
   if (quota != 0 && (charged > quota || !FitQuota(ns, quota))) {
     account.Uncharge(kind, charged);
     *reason = Reason::kQuota;

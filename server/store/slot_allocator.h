@@ -22,7 +22,9 @@ namespace kvcompd::server {
 class SlotAllocator {
  public:
   // Above high_bytes of the arena in use, the whole is evicted down to low_bytes.
-  SlotAllocator(SlabArena* arena, Evictor* evictor, uint64_t high_bytes, uint64_t low_bytes);
+  // One namespace may have unstored_bytes staged and in open tails, which cannot be evicted.
+  SlotAllocator(SlabArena* arena, Evictor* evictor, uint64_t high_bytes, uint64_t low_bytes,
+                uint64_t unstored_bytes);
 
   // Evicts in turn: the namespace's own blocks while it is over its quota; anyone's above the high watermark;
   // anyone's while the arena has no range that is long enough. RESOURCE_EXHAUSTED with reason kQuota or
@@ -39,6 +41,7 @@ class SlotAllocator {
   Evictor* const evictor_;
   const uint64_t high_bytes_;
   const uint64_t low_bytes_;
+  const uint64_t unstored_bytes_;
   // One at a time evicts for the watermark, or several threads would each evict the whole distance. Taken
   // before an index shard's lock.
   Mutex watermark_mutex_;

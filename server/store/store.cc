@@ -47,6 +47,9 @@ absl::Status Store::Options::Validate() const {
   if (!std::has_single_bit(index_shards) || index_shards > kMaxIndexShards) {
     return absl::InvalidArgumentError("index_shards is not a power of two up to 65536");
   }
+  if (!IsFraction(unstored_fraction)) {
+    return absl::InvalidArgumentError("unstored_fraction must be 0 to 1");
+  }
   if (!IsFraction(low_watermark) || !IsFraction(high_watermark) || low_watermark > high_watermark) {
     return absl::InvalidArgumentError("watermarks must be 0 <= low <= high <= 1");
   }
@@ -90,7 +93,7 @@ Store::Impl::Impl(const Options& o, const Clock* c, Metrics* metrics)
       index(o.index_shards, epoch, c, &watch, metrics),
       evictor(&index, metrics),
       slots(&arena, &evictor, Part(o.high_watermark, arena.capacity_bytes()),
-            Part(o.low_watermark, arena.capacity_bytes())),
+            Part(o.low_watermark, arena.capacity_bytes()), Part(o.unstored_fraction, arena.capacity_bytes())),
       leases(LeaseOptions(o), c, metrics),
       refused_quota(Refused(metrics, "quota")),
       refused_memory(Refused(metrics, "memory")),

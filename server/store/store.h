@@ -120,6 +120,7 @@ class Store {
     uint32_t default_lease_ms = 10'000;
     uint32_t max_lease_ms = 600'000;
     uint32_t max_pin_ms = 86'400'000;   // also of a pin without a TTL
+    double unstored_fraction = 0.5;     // of capacity, staged and open tails of one namespace
     double pin_quota_fraction = 0.25;   // of capacity, where the namespace's policy names none
     double lease_quota_fraction = 0.5;  // of capacity, per tenant
     uint32_t orphan_timeout_ms = 30'000;
@@ -151,8 +152,8 @@ class Store {
   // ---- put
   PutReply BeginPut(const std::shared_ptr<Namespace>& ns, const PutRequestInfo& info);
   // ABORTED: the staging was reaped, taken over, or the namespace flushed meanwhile. INVALID_ARGUMENT: more
-  // bytes than asked for, or another number of tokens than the block has by now. The staging is gone in any
-  // case.
+  // bytes than asked for. FAILED_PRECONDITION: another number of tokens than the block has by now. The
+  // staging is gone in any case.
   absl::StatusOr<CommitReply> Commit(std::unique_ptr<ShardStaging> staging, const CommitInfo& info);
 
   // ---- read

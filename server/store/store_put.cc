@@ -9,7 +9,8 @@ namespace kvcompd::server {
 namespace {
 
 // Keeps the cost of asking what a block covers bounded; more ranks than any deployment splits a block over.
-constexpr size_t kMaxShardsPerBlock = 1024;
+// Tensor times pipeline ranks. Bounded, because coverage is looked for among them under a lock.
+constexpr size_t kMaxShardsPerBlock = 128;
 
 absl::Status CheckPut(const Namespace& ns, const PutRequestInfo& info) {
   if (info.key.empty()) return absl::InvalidArgumentError("the block key is empty");
@@ -24,7 +25,8 @@ absl::Status CheckPut(const Namespace& ns, const PutRequestInfo& info) {
 }
 
 absl::Status TokensDiffer(uint32_t stored, uint32_t put) {
-  return absl::InvalidArgumentError(absl::StrCat("the block is stored with ", stored, " tokens, not ", put));
+  return absl::FailedPreconditionError(
+      absl::StrCat("the block is stored with ", stored, " tokens, not ", put));
 }
 
 }  // namespace
@@ -63,7 +65,7 @@ PutReply Store::BeginPut(const std::shared_ptr<Namespace>& ns, const PutRequestI
         return reply;
       }
       if (entry->shards.size() >= kMaxShardsPerBlock) {
-        return impl_->Refuse(absl::InvalidArgumentError("the block has too many shards"), Reason::kMalformed);
+        return impl_->Refuse(absl::ResourceExhaustedError("the block has too many shards"), Reason::kQuota);
       }
     }
     switch (shard.claims.Begin(ns.get(), info.key, info.shard, info.put_id, claim, impl_->clock->NowUs())) {

@@ -184,6 +184,16 @@ TEST(ByteStreamTest, CancelWakesAReader) {
   EXPECT_EQ(stream->Finish().status.code(), absl::StatusCode::kCancelled);
 }
 
+TEST(ByteStreamTest, APeerThatCancelsIsUnavailable) {
+  Peer peer([](grpc::ServerContext*, PutServerStream*) {
+    return grpc::Status(grpc::StatusCode::CANCELLED, "shutting down");
+  });
+  auto stream = peer.Start();
+  grpc::ByteBuffer buffer;
+  EXPECT_FALSE(stream->Read(&buffer));
+  EXPECT_EQ(stream->Finish().status.code(), absl::StatusCode::kUnavailable);
+}
+
 TEST(ByteStreamTest, APeerThatEndsEarlyEndsTheWriter) {
   Peer peer([](grpc::ServerContext* context, PutServerStream* stream) {
     v1::PutRequest request;

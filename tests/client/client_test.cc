@@ -287,7 +287,9 @@ TEST_F(ClientTest, ConnectSaysWhatIsWrong) {
   options.deadlines.open_ms = 100;
   auto lazy = Client::Connect(options);
   ASSERT_TRUE(lazy.ok());
-  EXPECT_EQ((*lazy)->OpenNamespace(model_).status().code(), absl::StatusCode::kUnavailable);
+  // Which of the two depends on whether the last attempt or the deadline was first.
+  const absl::StatusCode code = (*lazy)->OpenNamespace(model_).status().code();
+  EXPECT_TRUE(code == absl::StatusCode::kUnavailable || code == absl::StatusCode::kDeadlineExceeded) << code;
 }
 
 TEST_F(ClientTest, AModelThatIsNoneIsRefusedHere) {

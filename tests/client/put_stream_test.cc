@@ -188,7 +188,7 @@ TEST_F(PutTest, MistakesAreFoundBeforeTheDaemonIsAsked) {
   EXPECT_EQ(code(Blocks(1), {.shard = {.group = 3}}), kInvalid);
   EXPECT_EQ(code(Blocks(1), {.shard = {.head_begin = 1}}), kInvalid);  // the buffer has three heads
   EXPECT_EQ(code(Blocks(1), {.put_id = "short"}), kInvalid);
-  EXPECT_EQ(code(Blocks(1), {.form = Form::kEncoded, .profile = "nonsense"}), kInvalid);
+  EXPECT_EQ(code(Blocks(1), {.form = Form::kEncoded, .profile = "kvcomp:rel_k=7"}), kInvalid);
   EXPECT_EQ(daemon_.puts, 0);
 }
 

@@ -157,22 +157,74 @@ TEST(Main, EndsWithSigint) {
   EXPECT_EQ(process.WaitForExit(), 0) << process.output();
 }
 
+// A Put that the daemon has answered and that stands still from there on: it keeps a drain from ending.
+class OpenPut {
+ public:
+  explicit OpenPut(const std::string& address) : stub_(v1::KvCache::NewStub(Connect(address))) {
+    v1::OpenNamespaceRequest open;
+    open.mutable_hello()->set_protocol_major(1);
+    open.mutable_model()->set_model_id("test/model");
+    open.mutable_model()->set_tokens_per_block(64);
+    v1::AttentionGroup* group = open.mutable_model()->add_groups();
+    group->set_kind(v1::GROUP_FULL);
+    group->add_layers(0);
+    group->set_kv_heads(1);
+    group->set_head_dim_k(8);
+    group->set_head_dim_v(8);
+    group->set_dtype(v1::DTYPE_BF16);
+    grpc::ClientContext open_call;
+    SetDeadline(&open_call);
+    v1::OpenNamespaceResponse opened;
+    const grpc::Status status = stub_->OpenNamespace(&open_call, open, &opened);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+
+    SetDeadline(&call_);
+    stream_ = stub_->Put(&call_);
+    v1::PutRequest request;
+    request.mutable_header()->set_namespace_id(opened.namespace_id());
+    request.mutable_header()->set_put_id(std::string(16, 'p'));
+    request.mutable_header()->set_form(v1::FORM_DECODED);
+    v1::PutBlock* block = request.mutable_header()->add_blocks();
+    block->set_key(std::string(32, 'k'));
+    block->set_tokens(64);
+    stream_->Write(request);
+    v1::PutResponse response;
+    answered_ = stream_->Read(&response) && response.has_header();
+  }
+  ~OpenPut() {
+    call_.TryCancel();
+    stream_->Finish();
+  }
+  bool answered() const { return answered_; }
+
+ private:
+  std::unique_ptr<v1::KvCache::Stub> stub_;
+  grpc::ClientContext call_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::PutRequest, v1::PutResponse>> stream_;
+  bool answered_ = false;
+};
+
 TEST(Main, ASecondSignalDoesNotWait) {
-  Process process(Args({"--drain-grace=1h"}));
+  Process process(Args({"--drain-grace=1h", "--stream-idle=1h"}));
   const std::string address = AddressOf(process);
   ASSERT_NE(address, "");
-  grpc::ClientContext call;
-  SetDeadline(&call);
-  auto stub = v1::KvCache::NewStub(Connect(address));
-  auto put = stub->Put(&call);  // keeps the drain from ending
-  put->WaitForInitialMetadata();
+  OpenPut put(address);
+  ASSERT_TRUE(put.answered());
   process.Signal(SIGTERM);
   ASSERT_TRUE(process.WaitForOutput("stopping signal=15"));
   process.Signal(SIGTERM);
   EXPECT_EQ(process.WaitForExit(), 1) << process.output();
   EXPECT_THAT(process.output(), HasSubstr("second signal"));
-  call.TryCancel();
-  put->Finish();
+}
+
+TEST(Main, AShortGraceCutsAPutOff) {
+  Process process(Args({"--drain-grace=50ms", "--stream-idle=1h"}));
+  const std::string address = AddressOf(process);
+  ASSERT_NE(address, "");
+  OpenPut put(address);
+  ASSERT_TRUE(put.answered());
+  process.Signal(SIGTERM);
+  EXPECT_EQ(process.WaitForExit(), 0) << process.output();
 }
 
 TEST(Main, EndsWithAdminDrain) {

@@ -64,6 +64,7 @@ TEST_F(BoundCheckTest, JudgesByTheRangeOfTheUnit) {
   EXPECT_EQ(report.violations, 0u);
   EXPECT_EQ(report.changed, 1u);
   EXPECT_DOUBLE_EQ(report.max_error_over_r, 1.0);
+  EXPECT_DOUBLE_EQ(report.max_error_over_bound, 0.875 / (0.875 * (1 + 1.0 / 256) + 0.0078125));
   EXPECT_DOUBLE_EQ(report.max_error, 0.875);
 
   y.bits[3] = Bf16(3.890625f);  // 0.890625 > 0.875 (1 + 1/256) + 2^-7 = 0.88623

@@ -97,7 +97,7 @@ TEST_F(CommandsTest, RawIsBitExactAndWritesTheSameFile) {
 }
 
 TEST_F(CommandsTest, SharedPrefixIsMatchedAndNotSentTwice) {
-  EXPECT_EQ(RunJson({"match", kPrefixB, Tenant()})["matched_blocks"], 0);
+  EXPECT_EQ(RunJson({"match", kPrefixB, Tenant(), kLossy})["matched_blocks"], 0);
   EXPECT_EQ(RunJson({"put", kPrefixA, Tenant(), kLossy})["wanted"], 4);
   const Json match = RunJson({"match", kPrefixB, Tenant()});
   EXPECT_EQ(match["matched_blocks"], 2);
@@ -107,6 +107,15 @@ TEST_F(CommandsTest, SharedPrefixIsMatchedAndNotSentTwice) {
   EXPECT_EQ(RunJson({"match", kPrefixB, Tenant()})["matched_blocks"], 4);
   EXPECT_EQ(RunJson({"match", kPrefixB, Tenant(), "--tokens=1,2,3"})["keys"], 0);
   EXPECT_EQ(RunJson({"match", kPrefixB, Tenant(), "--salt=other"})["matched_blocks"], 0);
+}
+
+// --profile counts when a namespace is made; what it cannot change it must not seem to.
+TEST_F(CommandsTest, AnotherProfileIsRefused) {
+  ASSERT_EQ(Run({"put", kStory, Tenant()}), kExitOk) << err_.str();
+  EXPECT_EQ(Run({"put", kStory, Tenant(), kLossy}), kExitFailed);
+  EXPECT_NE(err_.str().find("set-profile"), std::string::npos) << err_.str();
+  EXPECT_EQ(Run({"put", kStory, Tenant(), "--profile=raw"}), kExitOk) << err_.str();
+  EXPECT_EQ(Run({"put", kStory, Tenant(), "--profile=nonsense"}), kExitUsage);
 }
 
 TEST_F(CommandsTest, ExistsPinRemove) {
@@ -143,8 +152,7 @@ TEST_F(CommandsTest, StatNamespacesProfileFlushTrim) {
   EXPECT_EQ(ns["blocks"], 4);
   EXPECT_EQ(ns["profile"], "raw");
   const std::string id = ns["id"];
-  EXPECT_EQ(RunJson({"ns set-profile", id, "x"}, kExitUsage).size(),
-            0u);  // one word too few: the name is two
+  EXPECT_EQ(Run({"ns", "set-profile", id}), kExitUsage);
   EXPECT_EQ(RunJson({"ns", "set-profile", id, "kvcomp:rel_k=0.1"})["profile"],
             "kvcomp:rel_k=0.1,rel_v=0.1,k_unit=block,strict=0");
   EXPECT_EQ(Run({"ns", "set-profile", id, "nonsense"}), kExitFailed);

@@ -192,9 +192,10 @@ TEST(Daemon, AHealthWatcherHoldsNoDrainUp) {
   ASSERT_TRUE(watch.Write(HealthRequest("")));
   EXPECT_EQ(watch.Read(), kServing);
   const absl::Time begin = absl::Now();
-  fixture.daemon().Drain(kPatience);
-  EXPECT_LT(absl::Now() - begin, kPatience / 2);
+  std::thread drain([&] { fixture.daemon().Drain(kPatience); });
   EXPECT_EQ(watch.Read(), kNotServing);
+  drain.join();
+  EXPECT_LT(absl::Now() - begin, kPatience / 2);
 }
 
 TEST(Daemon, ADrainWithoutCallsIsQuick) {
@@ -217,6 +218,31 @@ TEST(Daemon, ADrainWaitsForARunningStream) {
   put.Wait();
   drain.join();
   EXPECT_EQ(fixture.daemon().context().streams->open(), 0u);
+}
+
+TEST(Daemon, NothingBeginsWhileADrainWaits) {
+  DaemonFixture fixture;
+  const auto ns = fixture.OpenNamespace("a");
+  ASSERT_TRUE(fixture.StoreBlock(ns, 1));
+  v1::ExistsRequest exists;
+  exists.set_namespace_id(ns->id());
+  exists.add_keys(std::string(fixture.Key(1).view()));
+  v1::ExistsResponse response;
+  fixture.daemon().BeginDrain();
+  EXPECT_TRUE(fixture.kvcache()->Exists(Call().get(), exists, &response).ok());  // still served
+
+  SilentPut put(fixture);
+  std::thread drain([&] { fixture.daemon().Drain(kPatience); });
+  EXPECT_TRUE(Eventually([&] { return fixture.daemon().context().stopping.load(); }));
+  EXPECT_EQ(fixture.kvcache()->Exists(Call().get(), exists, &response).error_code(),
+            grpc::StatusCode::UNAVAILABLE);
+  v1::GetRequest get;
+  get.set_namespace_id(ns->id());
+  const auto call = Call();
+  EXPECT_EQ(fixture.kvcache()->Get(call.get(), get)->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  put.call->TryCancel();
+  put.Wait();
+  drain.join();
 }
 
 TEST(Daemon, ADrainCancelsWhatOutlastsItsGrace) {

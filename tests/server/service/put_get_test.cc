@@ -94,15 +94,16 @@ TEST_F(PutGetTest, ShardsOfFourWorkersCompleteABlockOnlyTogether) {
     for (const ShardRange& shard : FourShards()) {
       EXPECT_FALSE(Exists(ns, 1));
       EXPECT_EQ(Matched(ns, {1}), 0u);
-      ASSERT_TRUE(Put({.ns = ns, .blocks = {1}, .shard = shard, .encoded = encoded, .put_id = put_id++}).ok());
+      ASSERT_TRUE(
+          Put({.ns = ns, .blocks = {1}, .shard = shard, .encoded = encoded, .put_id = put_id++}).ok());
     }
     EXPECT_TRUE(Exists(ns, 1));
     EXPECT_EQ(Matched(ns, {1}), 1u);
     for (v1::Form form : {v1::FORM_DECODED, v1::FORM_ENCODED}) {
-      for (const ShardRange& wanted : {WholeShard(), ShardRange{0, 3, 1, 0, 4},   // one head
-                                       ShardRange{0, 1, 2, 0, 4},                 // over a shard's boundary
-                                       ShardRange{0, 0, 4, 2, 1},                 // one layer
-                                       ShardRange{0, 1, 3, 1, 2}}) {              // over both boundaries
+      for (const ShardRange& wanted : {WholeShard(), ShardRange{0, 3, 1, 0, 4},  // one head
+                                       ShardRange{0, 1, 2, 0, 4},                // over a shard's boundary
+                                       ShardRange{0, 0, 4, 2, 1},                // one layer
+                                       ShardRange{0, 1, 3, 1, 2}}) {             // over both boundaries
         ExpectExact(Get(GetOf(ns, {1}, wanted, form)), 0, 1, wanted);
       }
     }
@@ -220,7 +221,8 @@ TEST_F(PutGetTest, TheProfileMayChangeBetweenPuts) {
   ASSERT_TRUE(Put({.ns = ns, .blocks = {3}, .shard = {0, 2, 2, 0, kLayers}}).ok());
   const Got mixed = Get(GetOf(ns, {3}));
   for (uint32_t h : {2u, 3u}) {
-    EXPECT_EQ(mixed.heads.at({0, 1, Tensor::kK}).at(h), ExpectedValues(3, {0, h, 1, 0, kLayers}, 1, Tensor::kK));
+    EXPECT_EQ(mixed.heads.at({0, 1, Tensor::kK}).at(h),
+              ExpectedValues(3, {0, h, 1, 0, kLayers}, 1, Tensor::kK));
   }
   ExpectWithinBound(Get(GetOf(ns, {3}, {0, 0, 2, 0, kLayers})), 0, 3, {0, 0, 2, 0, kLayers});
 }

@@ -9,6 +9,14 @@ namespace {
 
 class PutProtocolTest : public ServiceTest {
  public:
+  static constexpr uint64_t kWindow = 64 << 10;
+  static DaemonOptions SmallWindow() {
+    DaemonOptions options = SmallDaemonOptions();
+    options.service.max_chunk_bytes = kWindow;
+    options.service.target_message_bytes = kWindow;
+    options.service.put_credit_bytes = kWindow;
+    return options;
+  }
   void SendBlock(PutCall* put, const PutSpec& spec, uint32_t index) {
     for (const v1::PutRequest& piece : PiecesOf(spec, index)) ASSERT_TRUE(put->Send(piece));
   }
@@ -95,9 +103,7 @@ TEST_F(PutProtocolTest, QuotaRefusesAndSaysSo) {
 }
 
 TEST_F(PutProtocolTest, MoreThanTheWindowFlowsWithCredit) {
-  DaemonOptions options = SmallDaemonOptions();
-  options.service.put_credit_bytes = 64 << 10;
-  Restart(options);
+  Restart(SmallWindow());
   const std::string ns = Open();
   const PutSpec spec{.ns = ns, .blocks = {1, 2, 3, 4, 5, 6}, .piece_bytes = 4096};
   PutCall put(stub());
@@ -113,24 +119,53 @@ TEST_F(PutProtocolTest, MoreThanTheWindowFlowsWithCredit) {
   }
   put.Send(CommitOf({0, 1, 2, 3, 4, 5}));
   EXPECT_TRUE(put.Finish().ok());
-  EXPECT_GT(sent, uint64_t{4} * (64 << 10));
+  EXPECT_GT(sent, 4 * kWindow);
   for (uint32_t block = 0; block < 6; ++block) EXPECT_TRUE(put.StatusOf(block).ok());
   EXPECT_EQ(Matched(ns, {1, 2, 3, 4, 5, 6}), 6u);
 }
 
+TEST_F(PutProtocolTest, AMessageAsLongAsTheWindowIsNotWaitedForInVain) {
+  Restart(SmallWindow());
+  const std::string ns = Open();
+  const PutSpec spec{.ns = ns, .blocks = {1, 2}};
+  std::vector<v1::PutRequest> pieces = PiecesOf(spec, 0);
+  for (const v1::PutRequest& piece : PiecesOf(spec, 1)) pieces.push_back(piece);
+  // One piece, then as many in one message as the window holds: more than the first one left of it.
+  v1::PutRequest gathered;
+  size_t next = 1;
+  while (gathered.data().size() + pieces[next].data().size() <= kWindow) {
+    *gathered.add_chunks() = pieces[next].chunks(0);
+    gathered.mutable_data()->append(pieces[next++].data());
+  }
+  ASSERT_GT(gathered.data().size() + pieces[0].data().size(), kWindow);
+  PutCall put(stub());
+  put.Send(HeaderOf(spec));
+  ASSERT_TRUE(put.Receive());
+  ASSERT_TRUE(put.Send(pieces[0]));
+  uint64_t sent = pieces[0].data().size();
+  const auto send = [&](const v1::PutRequest& message) {
+    while (sent + message.data().size() > put.credit) ASSERT_TRUE(put.Receive()) << "no credit came";
+    sent += message.data().size();
+    ASSERT_TRUE(put.Send(message));
+  };
+  ASSERT_NO_FATAL_FAILURE(send(gathered));
+  for (; next < pieces.size(); ++next) ASSERT_NO_FATAL_FAILURE(send(pieces[next]));
+  put.Send(CommitOf({0, 1}));
+  EXPECT_TRUE(put.Finish().ok());
+  EXPECT_EQ(Matched(ns, {1, 2}), 2u);
+}
+
 TEST_F(PutProtocolTest, MoreThanTheCreditIsRefused) {
-  DaemonOptions options = SmallDaemonOptions();
-  options.service.put_credit_bytes = 64 << 10;
-  Restart(options);
+  Restart(SmallWindow());
   const std::string ns = Open();
   PutCall put(stub());
   put.Send(HeaderOf({.ns = ns, .blocks = {1}}));
   ASSERT_TRUE(put.Receive());
   v1::PutRequest too_much;
   auto* chunk = too_much.add_chunks();
-  chunk->set_bytes((64 << 10) + 1);
-  chunk->set_total_bytes((64 << 10) + 1);
-  too_much.set_data(std::string((64 << 10) + 1, 'x'));
+  chunk->set_bytes(kWindow + 1);
+  chunk->set_total_bytes(kWindow + 1);
+  too_much.set_data(std::string(kWindow + 1, 'x'));
   put.Send(too_much);
   const absl::Status status = put.Finish();
   EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
@@ -181,7 +216,7 @@ TEST_F(PutProtocolTest, AStreamThatStandsStillIsCancelledAndOthersGoOn) {
   Advance(fixture().daemon().context().options.stream_idle_ms + 1);
   const absl::Status status = silent.Finish();
   EXPECT_TRUE(absl::IsCancelled(status)) << status;
-  EXPECT_EQ(store().stats().staged_bytes, 0u);
+  EXPECT_TRUE(Eventually([this] { return store().stats().staged_bytes == 0; }));
   EXPECT_TRUE(Exists(ns, 2));
 }
 
@@ -250,7 +285,7 @@ TEST_F(PutProtocolTest, MemoryFullOfPinnedBlocksRefusesWithMemory) {
   const std::string ns = Open();
   v1::PinRequest pin;
   pin.set_namespace_id(ns);
-  for (int block = 1; block <= 15; ++block) {
+  for (int block = 1; block <= 20; ++block) {
     ASSERT_TRUE(Put({.ns = ns, .blocks = {block}, .put_id = block}).ok()) << block;
     pin.clear_keys();
     pin.add_keys(KeyOf(block));
@@ -274,8 +309,10 @@ TEST_F(PutProtocolTest, MemoryFullOfPinnedBlocksRefusesWithMemory) {
 
 TEST_F(PutProtocolTest, MemoryFullOfOtherBlocksEvicts) {
   const std::string ns = Open();
-  for (int block = 1; block <= 250; ++block) {
-    ASSERT_TRUE(Put({.ns = ns, .blocks = {block}, .put_id = block}).ok()) << block;
+  for (int first = 1; first < 250; first += 5) {
+    const PutSpec spec{
+        .ns = ns, .blocks = {first, first + 1, first + 2, first + 3, first + 4}, .put_id = first};
+    ASSERT_TRUE(Put(spec).ok()) << first;
   }
   EXPECT_FALSE(Exists(ns, 1));
   EXPECT_TRUE(Exists(ns, 250));

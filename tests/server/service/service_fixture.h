@@ -80,7 +80,8 @@ class ServiceTest : public testing::Test {
   // Moves the clock and does what is due.
   void Advance(uint32_t ms);
 
-  v1::OpenNamespaceRequest OpenRequest(const std::string& tenant = "acme", const std::string& profile = "raw");
+  v1::OpenNamespaceRequest OpenRequest(const std::string& tenant = "acme",
+                                       const std::string& profile = "raw");
   absl::Status OpenNamespace(const v1::OpenNamespaceRequest& request, v1::OpenNamespaceResponse* response);
   // The namespace's id.
   std::string Open(const std::string& tenant = "acme", const std::string& profile = "raw");

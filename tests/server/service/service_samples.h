@@ -1,5 +1,5 @@
-// A small model, blocks whose values follow from (block, layer, tensor, head, token, channel), and the messages
-// that put and get them: for the tests of the service, recorded calls and fuzz corpora.
+// A small model, blocks whose values follow from (block, layer, tensor, head, token, channel), and the
+// messages that put and get them: for the tests of the service, recorded calls and fuzz corpora.
 //
 // Pure functions. They end the process where encoding fails: the callers are tests and generators.
 #ifndef KVCOMPD_TESTS_SERVER_SERVICE_SERVICE_SAMPLES_H_

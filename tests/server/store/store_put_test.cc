@@ -114,11 +114,24 @@ TEST_F(StorePutTest, AnotherNumberOfTokensIsRefused) {
   ASSERT_TRUE(Put(1, {.shard = kLeft, .tokens = 64}));
   PutReply refused = Begin(TestKey(1), {.shard = kRight, .tokens = 32});
   EXPECT_EQ(refused.verdict, PutVerdict::kRefused);
-  EXPECT_EQ(refused.status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(refused.status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(refused.reason, Reason::kMalformed);
   // One that began before the block was there finds out at its commit.
-  EXPECT_EQ(Commit(std::move(short_put.staging)).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Commit(std::move(short_put.staging)).status().code(), absl::StatusCode::kFailedPrecondition);
   ExpectBalanced();
+}
+
+TEST_F(StorePutTest, OneNamespaceMayStageOnlyItsPartOfTheStore) {
+  Store::Options options = SmallStore();
+  options.unstored_fraction = 0.25;
+  Start(options);
+  PutReply first = Begin(TestKey(1), {.bytes = kMiB / 4});
+  ASSERT_EQ(first.verdict, PutVerdict::kWanted);
+  PutReply second = Begin(TestKey(2), {.bytes = 64});
+  EXPECT_EQ(second.verdict, PutVerdict::kRefused);
+  EXPECT_EQ(second.reason, Reason::kMemory);
+  first.staging.reset();
+  EXPECT_EQ(Begin(TestKey(2), {.bytes = 64}).verdict, PutVerdict::kWanted);
 }
 
 TEST_F(StorePutTest, MalformedPutsAreRefused) {

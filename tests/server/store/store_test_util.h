@@ -59,6 +59,7 @@ class StoreTest : public testing::Test {
     options.host = {.capacity_bytes = kMiB, .slab_bytes = kMiB};
     options.high_watermark = 1.0;
     options.low_watermark = 1.0;
+    options.unstored_fraction = 1.0;
     options.epoch = 77;
     return options;
   }
