@@ -37,12 +37,12 @@ absl::Status CheckHeader(const IngestExpectation& expected, const codec::BlockHe
     }
   }
   *reason = Reason::kPolicy;
-  if (header.error_bound != static_cast<float>(expected.profile.ErrorBound())) {
-    return absl::FailedPreconditionError("the container's error bound is not its profile's");
-  }
   if (header.profile != expected.profile.Text()) {
     return absl::FailedPreconditionError(absl::StrCat("the container was encoded with ", header.profile,
                                                       ", the put announced ", expected.profile.Text()));
+  }
+  if (header.error_bound != static_cast<float>(expected.profile.ErrorBound())) {
+    return absl::FailedPreconditionError("the container's error bound is not its profile's");
   }
   const Digest set = expected.codebooks == nullptr || expected.codebooks->fingerprint().IsZero()
                          ? Digest()

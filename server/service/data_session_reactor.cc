@@ -50,7 +50,7 @@ absl::Status DataSessionReactor::Negotiate() {
   if (negotiated_)
     return absl::InvalidArgumentError("a data session has one request; open another for other planes");
   negotiated_ = true;
-  auto ns = ResolveNamespace(*context_, request_.namespace_id(), nullptr);
+  auto ns = ResolveNamespace(*context_, request_.namespace_id(), call_);
   if (!ns.ok()) return ns.status();
   auto choice = ChoosePlane(request_.planes());
   if (!choice.ok()) {
@@ -64,16 +64,14 @@ absl::Status DataSessionReactor::Negotiate() {
 }
 
 void DataSessionReactor::OnReadDone(bool ok) {
-  if (!ok) {
-    End(absl::OkStatus());
-    return;
-  }
-  if (absl::Status status = Negotiate(); !status.ok()) {
-    End(status);
-    return;
-  }
   MutexLock lock(&mutex_);
   if (ended_) return;
+  // Under the lock, so that a drain does not finish the call while Negotiate adds to its trailing metadata.
+  const absl::Status status = ok ? Negotiate() : absl::OkStatus();
+  if (!ok || !status.ok()) {
+    EndLocked(status);
+    return;
+  }
   writing_ = true;
   StartWrite(&response_);
   StartRead(&request_);
@@ -93,6 +91,10 @@ void DataSessionReactor::OnCancel() { End(absl::CancelledError("the client went 
 // stream_.reset() waits for.
 void DataSessionReactor::End(const absl::Status& status) {
   MutexLock lock(&mutex_);
+  EndLocked(status);
+}
+
+void DataSessionReactor::EndLocked(const absl::Status& status) {
   if (ended_) return;
   ended_ = true;
   end_ = status;

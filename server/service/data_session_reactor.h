@@ -39,9 +39,10 @@ class DataSessionReactor final
 
  private:
   absl::Status Admit();
-  absl::Status Negotiate();
+  absl::Status Negotiate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Finishes once; not while the reply is being written.
   void End(const absl::Status& status);
+  void EndLocked(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   ServiceContext* const context_;
   grpc::CallbackServerContext* const call_;

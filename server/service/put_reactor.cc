@@ -4,6 +4,7 @@
 
 #include "proto/bulk.h"
 #include "proto/status_convert.h"
+#include "server/service/request_checks.h"
 
 namespace kvcompd::server {
 namespace {
@@ -20,6 +21,7 @@ PutReactor* PutReactor::Start(ServiceContext* context, grpc::CallbackServerConte
   self->stream_ = context->streams->Add(
       context->clock->NowUs(), [call] { call->TryCancel(); }, /*may_idle=*/false);
   if (self->stream_ == nullptr) {
+    CountRejected(*context, Reason::kMemory);
     self->FinishWith(absl::ResourceExhaustedError("too many open streams; try again later"));
     return self.get();
   }

@@ -622,7 +622,11 @@ TEST_F(BadInputTest, ASlowReaderHoldsNobodyUpAndIsEnded) {
   SetUp();
   std::vector<int> blocks;
   for (int i = 0; i < 100; ++i) blocks.push_back(100 + i);
-  ASSERT_TRUE(Put({.ns = ns_, .blocks = blocks}).ok());
+  for (int i = 0; i < 100; i += 10) {
+    const absl::Status status =
+        Put({.ns = ns_, .blocks = {blocks.begin() + i, blocks.begin() + i + 10}, .put_id = i});
+    ASSERT_TRUE(status.ok()) << status;
+  }
   v1::GetRequest request = GetOf(ns_, blocks);
   for (int i = 0; i < 5; ++i) request.mutable_blocks()->MergeFrom(v1::GetRequest(request).blocks());  // 3200
   auto context = Call();
@@ -635,7 +639,7 @@ TEST_F(BadInputTest, ASlowReaderHoldsNobodyUpAndIsEnded) {
   ServiceContext& daemon = fixture().daemon().context();
   EXPECT_TRUE(Eventually([&] { return daemon.pool->stats().running == 0; }));
   EXPECT_LT(daemon.buffers->kept_bytes(), uint64_t{64} << 20);
-  Advance(daemon.options.stream_idle_ms + 1);
+  CancelSilentStreams();
   while (slow->Read(&response)) {
   }
   EXPECT_EQ(slow->Finish().error_code(), grpc::CANCELLED);

@@ -96,6 +96,14 @@ TEST(DataSession, RefusesWhatItCannotServe) {
             1);
 }
 
+TEST(DataSession, AnUnknownNamespaceIsToBeOpenedAgain) {
+  DaemonFixture fixture;
+  Session session(fixture);
+  ASSERT_TRUE(session.stream->Write(Offer(std::string(16, 'x'), {"grpc"})));
+  EXPECT_EQ(session.stream->Finish().error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(session.call->GetServerTrailingMetadata().count("kvcompd-reopen"), 1u);
+}
+
 TEST(DataSession, OneRequestASession) {
   DaemonFixture fixture;
   const auto ns = fixture.OpenNamespace("a");

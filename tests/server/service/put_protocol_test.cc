@@ -170,6 +170,7 @@ TEST_F(PutProtocolTest, MoreThanTheCreditIsRefused) {
   const absl::Status status = put.Finish();
   EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
   EXPECT_NE(status.message().find("wait for credit"), absl::string_view::npos);
+  EXPECT_TRUE(Eventually([this] { return store().stats().staged_bytes == 0; }));
   EXPECT_TRUE(Put({.ns = ns, .blocks = {1}, .put_id = 2, .piece_bytes = 4096}).ok());
 }
 
@@ -213,7 +214,7 @@ TEST_F(PutProtocolTest, AStreamThatStandsStillIsCancelledAndOthersGoOn) {
   silent.Send(HeaderOf({.ns = ns, .blocks = {1}}));
   ASSERT_TRUE(silent.Receive());
   EXPECT_TRUE(Put({.ns = ns, .blocks = {2}, .put_id = 2}).ok());
-  Advance(fixture().daemon().context().options.stream_idle_ms + 1);
+  CancelSilentStreams();
   const absl::Status status = silent.Finish();
   EXPECT_TRUE(absl::IsCancelled(status)) << status;
   EXPECT_TRUE(Eventually([this] { return store().stats().staged_bytes == 0; }));

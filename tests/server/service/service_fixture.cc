@@ -91,6 +91,14 @@ void ServiceTest::Advance(uint32_t ms) {
   fixture_->daemon().Tick();
 }
 
+void ServiceTest::CancelSilentStreams() {
+  const ServiceContext& context = fixture_->daemon().context();
+  EXPECT_TRUE(Eventually([&] {
+    Advance(context.options.stream_idle_ms + 1);
+    return context.streams->open() == 0;
+  }));
+}
+
 void ServiceTest::Quiesce() {
   ServiceContext& context = fixture_->daemon().context();
   EXPECT_TRUE(Eventually([&context] {

@@ -79,6 +79,9 @@ class ServiceTest : public testing::Test {
   void Restart(const DaemonOptions& options);
   // Moves the clock and does what is due.
   void Advance(uint32_t ms);
+  // Lets so much time pass that every stream that stands still is ended. More than once, because the last
+  // write may be done only now, and count as progress.
+  void CancelSilentStreams();
 
   v1::OpenNamespaceRequest OpenRequest(const std::string& tenant = "acme",
                                        const std::string& profile = "raw");
