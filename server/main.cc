@@ -3,6 +3,7 @@
 //
 // Exit codes: 0 all well; 1 could not run (the port is taken, say), or ended before the drain was done; 2 the
 // configuration is wrong.
+#include <malloc.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -28,6 +29,13 @@ extern char** environ;
 
 namespace kvcompd::server {
 namespace {
+
+// Message-sized memory comes and goes all the time. By default glibc gives it back to the system and takes it
+// again, a page fault every 4 KiB: measured, a sixth of the time of a raw Get.
+void KeepMessageMemory() {
+  mallopt(M_MMAP_THRESHOLD, 64 << 20);
+  mallopt(M_TRIM_THRESHOLD, 256 << 20);
+}
 
 constexpr int kExitFailed = 1;
 constexpr int kExitBadConfiguration = 2;
@@ -170,6 +178,7 @@ int Main(const std::vector<std::string>& args) {
     case Action::kRun:
       break;
   }
+  KeepMessageMemory();
   const Signals signals;
   InitLogging(config->settings.log);
   LogConfig(*config);
