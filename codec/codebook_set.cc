@@ -38,9 +38,7 @@ std::string Serialize(const Fingerprint& fingerprint, std::string_view profile_t
   return out;
 }
 
-absl::Status Malformed(const char* what) {
-  return absl::DataLossError(absl::StrCat("codebook set: ", what));
-}
+absl::Status Malformed(const char* what) { return absl::DataLossError(absl::StrCat("codebook set: ", what)); }
 
 absl::StatusOr<Codebook> ParseLengths(ByteReader* r, uint32_t symbols) {
   std::vector<uint8_t> lengths(symbols);

@@ -16,7 +16,8 @@
 
 namespace kvcompd {
 
-static_assert(std::endian::native == std::endian::little, "the formats are little-endian, and so must the host be");
+static_assert(std::endian::native == std::endian::little,
+              "the formats are little-endian, and so must the host be");
 
 class ByteReader {
  public:

@@ -18,7 +18,8 @@ class Clock {
 class SteadyClock final : public Clock {
  public:
   int64_t NowUs() const override {
-    return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now().time_since_epoch())
+    return std::chrono::duration_cast<std::chrono::microseconds>(
+               std::chrono::steady_clock::now().time_since_epoch())
         .count();
   }
 };

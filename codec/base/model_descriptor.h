@@ -38,20 +38,20 @@ struct AttentionGroup {
 };
 
 struct ModelDescriptor {
-  std::string model_id;         // at most 256 bytes, not empty
-  std::string weights_version;  // at most 256 bytes
-  std::string adapter_rule;     // at most 256 bytes
+  std::string model_id;                // at most 256 bytes, not empty
+  std::string weights_version;         // at most 256 bytes
+  std::string adapter_rule;            // at most 256 bytes
   std::vector<AttentionGroup> groups;  // 1 to 16
   std::string rope_scheme = "none";
   std::string rope_scaling;
   bool k_before_rope = false;
-  std::string fp8_scales;  // at most 4096 bytes
+  std::string fp8_scales;          // at most 4096 bytes
   uint32_t tokens_per_block = 64;  // 16, 32, or a multiple of 64 up to 1024
 
   // INVALID_ARGUMENT names the first field out of range.
   absl::Status Validate() const;
   std::string CanonicalBytes() const;
-  kvcompd::Fingerprint Fingerprint() const;  // SHA-256 of CanonicalBytes
+  kvcompd::Fingerprint Fingerprint() const;            // SHA-256 of CanonicalBytes
   const AttentionGroup* FindGroup(uint32_t id) const;  // null where there is none
   // Checks a shard against its group and replaces counts of 0 by "all from begin on".
   // INVALID_ARGUMENT: no such group, or out of its heads or layers.

@@ -82,8 +82,9 @@ inline void CondVar::Wait(Mutex* mutex) {
 }
 inline bool CondVar::WaitFor(Mutex* mutex, absl::Duration timeout) {
   std::unique_lock<std::mutex> lock(mutex->mutex_, std::adopt_lock);
-  const bool late = cond_.wait_until(lock, std::chrono::system_clock::now() + absl::ToChronoMicroseconds(timeout)) ==
-                    std::cv_status::timeout;
+  const bool late =
+      cond_.wait_until(lock, std::chrono::system_clock::now() + absl::ToChronoMicroseconds(timeout)) ==
+      std::cv_status::timeout;
   lock.release();
   return late;
 }
