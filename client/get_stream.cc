@@ -44,7 +44,7 @@ struct GetStream::Impl {
   void FailOpen(const absl::Status& status);
   void FailBlock(uint32_t number, const absl::Status& status, v1::Reason reason);
   absl::Status HandleMessage(const grpc::ByteBuffer& buffer);
-  void HandleChunks(const v1::GetResponse& response, const BulkView& data);
+  void HandleChunks(const v1::GetResponse& response, BulkView data);
   void HandleLayerResult(const v1::LayerResult& result);
 };
 
@@ -143,21 +143,19 @@ absl::Status GetStream::Impl::HandleMessage(const grpc::ByteBuffer& buffer) {
   return absl::OkStatus();
 }
 
-void GetStream::Impl::HandleChunks(const v1::GetResponse& response, const BulkView& data) {
+void GetStream::Impl::HandleChunks(const v1::GetResponse& response, BulkView data) {
   struct Job {
     BlockReceiver* receiver;
     BlockReceiver::Run* run;
   };
   std::vector<Job> jobs;
-  uint64_t offset = 0;
   for (const v1::GetChunk& chunk : response.chunks()) {
     const uint32_t number = asked[chunk.block()];
     Block& block = blocks[number];
-    const uint64_t at = offset;
-    offset += chunk.bytes();
+    const BulkView piece = data.TakeFront(chunk.bytes());
     if (block.over) continue;
     std::vector<BlockReceiver::Run*> complete;
-    if (auto s = block.receiver.OnChunk(chunk, data.Sub(at, chunk.bytes()), &complete); !s.ok()) {
+    if (auto s = block.receiver.OnChunk(chunk, piece, &complete); !s.ok()) {
       FailBlock(number, s, block.receiver.last_reason());
       continue;
     }

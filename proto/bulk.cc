@@ -83,24 +83,28 @@ class SliceCursor {
 
 }  // namespace
 
-BulkView BulkView::Sub(uint64_t offset, uint64_t bytes) const {
+BulkView BulkView::TakeFront(uint64_t bytes) {
   BulkView out;
-  for (const auto& slice : slices_) {
-    if (bytes == 0) break;
-    if (offset >= slice.size()) {
-      offset -= slice.size();
-      continue;
-    }
-    const uint64_t take = std::min<uint64_t>(bytes, slice.size() - offset);
-    out.Append(slice.sub(offset, offset + take));
-    offset = 0;
+  bytes_ -= bytes;
+  while (bytes > 0) {
+    grpc::Slice& slice = slices_[first_];
+    const uint64_t take = std::min<uint64_t>(bytes, slice.size());
+    out.Append(slice.sub(0, take));
     bytes -= take;
+    if (take == slice.size()) {
+      slice = grpc::Slice();
+      ++first_;
+    } else {
+      slice = slice.sub(take, slice.size());
+    }
   }
   return out;
 }
 
 void BulkView::ForEach(const std::function<void(ByteSpan)>& piece) const {
-  for (const auto& s : slices_) piece({reinterpret_cast<const std::byte*>(s.begin()), s.size()});
+  for (size_t i = first_; i < slices_.size(); ++i) {
+    piece({reinterpret_cast<const std::byte*>(slices_[i].begin()), slices_[i].size()});
+  }
 }
 
 void BulkView::CopyTo(std::byte* dst) const {

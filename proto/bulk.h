@@ -34,8 +34,8 @@ class BulkView {
  public:
   uint64_t bytes() const { return bytes_; }
   bool empty() const { return bytes_ == 0; }
-  // Part [offset, offset + bytes) of this one; must lie within.
-  BulkView Sub(uint64_t offset, uint64_t bytes) const;
+  // Takes the first `bytes` off; there must be so many. All of a view in pieces costs one walk over it.
+  BulkView TakeFront(uint64_t bytes);
   void CopyTo(std::byte* dst) const;  // dst holds bytes()
   uint32_t Crc32c() const;
   // Copies and computes the CRC in one go, slice by slice while it is in cache.
@@ -45,7 +45,8 @@ class BulkView {
   void Append(grpc::Slice slice);
 
  private:
-  std::vector<grpc::Slice> slices_;
+  std::vector<grpc::Slice> slices_;  // from first_ on
+  size_t first_ = 0;
   uint64_t bytes_ = 0;
 };
 

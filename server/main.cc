@@ -8,6 +8,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
@@ -19,6 +20,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "codec/base/types.h"
 #include "server/ops/config.h"
 #include "server/ops/logging.h"
@@ -40,8 +43,13 @@ void KeepMessageMemory() {
 constexpr int kExitFailed = 1;
 constexpr int kExitBadConfiguration = 2;
 
-// Set by Admin.Drain before it signals the process; 0: the configured grace.
+// Admin.Drain asks by this signal, so that it is told from an operator's; the first one counts.
+constexpr int kDrainSignal = SIGUSR2;
+std::atomic<bool> g_drain_asked{false};
 std::atomic<uint32_t> g_drain_grace_ms{0};
+
+// A daemon that is not down so long after its grace does not go by itself any more.
+constexpr absl::Duration kStuckAfterGrace = absl::Seconds(15);
 
 std::map<std::string, std::string> Environment() {
   std::map<std::string, std::string> out;
@@ -59,7 +67,7 @@ class Signals {
   Signals() {
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&set_);
-    for (int number : {SIGTERM, SIGINT, SIGUSR1}) sigaddset(&set_, number);
+    for (int number : {SIGTERM, SIGINT, SIGUSR1, kDrainSignal}) sigaddset(&set_, number);
     pthread_sigmask(SIG_BLOCK, &set_, nullptr);
   }
   int Wait() const {
@@ -68,27 +76,44 @@ class Signals {
     }
     return number;
   }
+  // 0 at the deadline.
+  int WaitUntil(absl::Time deadline) const {
+    for (;;) {
+      const timespec left = absl::ToTimespec(std::max(deadline - absl::Now(), absl::ZeroDuration()));
+      const int number = sigtimedwait(&set_, nullptr, &left);
+      if (number > 0) return number;
+      if (errno == EAGAIN) return 0;
+    }
+  }
 
  private:
   sigset_t set_;
 };
 
-// While it lives, a further signal ends the process.
+// While it lives, the operator's second signal ends the process (Admin.Drain's is not one of them), and so
+// does the deadline.
 class ImpatientExit {
  public:
-  explicit ImpatientExit(const Signals* signals)
-      : thread_([signals] {
-          const int number = signals->Wait();
-          if (number == SIGUSR1) return;
-          spdlog::warn("second signal, leaving at once signal={}", number);
-          _exit(kExitFailed);
-        }) {}
+  ImpatientExit(const Signals* signals, int first_signal, absl::Time deadline)
+      : thread_([=] { Watch(signals, first_signal == kDrainSignal ? 0 : 1, deadline); }) {}
   ~ImpatientExit() {
     pthread_kill(thread_.native_handle(), SIGUSR1);
     thread_.join();
   }
 
  private:
+  static void Watch(const Signals* signals, int operator_signals, absl::Time deadline) {
+    for (;;) {
+      const int number = signals->WaitUntil(deadline);
+      if (number == SIGUSR1) return;
+      if (number == kDrainSignal) continue;
+      if (number != 0 && ++operator_signals < 2) continue;
+      spdlog::warn("{}, leaving at once signal={}", number != 0 ? "second signal" : "the drain is stuck",
+                   number);
+      _exit(kExitFailed);
+    }
+  }
+
   std::thread thread_;
 };
 
@@ -133,8 +158,9 @@ int CannotStart(const absl::Status& status) {
 
 int Run(const Settings& settings, const Signals& signals) {
   auto daemon = Daemon::Start(settings.daemon, /*clock=*/nullptr, [](uint32_t grace_ms) {
+    if (g_drain_asked.exchange(true)) return;
     g_drain_grace_ms = grace_ms;
-    kill(getpid(), SIGTERM);
+    kill(getpid(), kDrainSignal);
   });
   if (!daemon.ok()) return CannotStart(daemon.status());
   const PortFile port_file(settings.port_file);
@@ -142,12 +168,12 @@ int Run(const Settings& settings, const Signals& signals) {
   spdlog::info("listening address={}", (*daemon)->address());
   int number = signals.Wait();
   while (number == SIGUSR1) number = signals.Wait();
-  const uint32_t asked_ms = g_drain_grace_ms.load();
-  const uint32_t grace_ms = asked_ms != 0 ? asked_ms : settings.daemon.service.drain_grace_ms;
-  spdlog::info("stopping signal={} grace_ms={}", number, grace_ms);
+  const absl::Duration grace = absl::Milliseconds(
+      number == kDrainSignal ? g_drain_grace_ms.load() : settings.daemon.service.drain_grace_ms);
+  spdlog::info("stopping signal={} grace_ms={}", number, absl::ToInt64Milliseconds(grace));
   {
-    const ImpatientExit impatient(&signals);
-    (*daemon)->Drain(absl::Milliseconds(grace_ms));
+    const ImpatientExit impatient(&signals, number, absl::Now() + grace + kStuckAfterGrace);
+    (*daemon)->Drain(grace);
     daemon->reset();
   }
   spdlog::info("stopped");

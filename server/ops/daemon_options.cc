@@ -27,6 +27,8 @@ absl::Status DaemonOptions::Validate() const {
         CheckOrder("lease-ttl", store.default_lease_ms, "max-lease", store.max_lease_ms),
         CheckOrder("sequence-ttl", sequences.default_ttl_ms, "max-sequence", sequences.max_ttl_ms),
         CheckOrder("max-message", service.max_chunk_bytes, "put-credit", service.put_credit_bytes),
+        CheckOrder("max-message", service.max_chunk_bytes, "half of message-memory",
+                   service.message_memory_bytes / 2),
         service.Validate(), store.Validate(), pool.Validate(), sequences.Validate()}) {
     if (!status.ok()) return status;
   }

@@ -22,18 +22,26 @@ std::unique_ptr<ActiveStreams::Entry> ActiveStreams::Add(int64_t now_us, std::fu
   entry->owner_ = this;
   entry->cancel_ = std::move(cancel);
   entry->may_idle_ = may_idle;
-  entry->last_us_ = now_us;
+  entry->started_us_ = now_us;
+  entry->activity_ = std::make_shared<Activity>(now_us);
   entries_.insert(entry.get());
   return entry;
 }
 
-uint32_t ActiveStreams::CancelIdle(int64_t now_us, int64_t idle_us) {
+ActiveStreams::Cancelled ActiveStreams::CancelIdle(int64_t now_us, int64_t idle_us, int64_t longest_us) {
   MutexLock lock(&mutex_);
-  uint32_t cancelled = 0;
+  Cancelled cancelled;
   for (Entry* entry : entries_) {
-    if (entry->may_idle_ || now_us - entry->last_us_.load(std::memory_order_relaxed) < idle_us) continue;
+    if (entry->may_idle_ || entry->cancelled_) continue;
+    const Activity& activity = *entry->activity_;
+    // In this order: EndWork marks the progress before it takes its work off.
+    const bool working = activity.work_.load() > 0;
+    const bool idle = !working && now_us - activity.last_us_.load() >= idle_us;
+    const bool overdue = now_us - entry->started_us_ >= longest_us;
+    if (!idle && !overdue) continue;
     entry->cancel_();
-    ++cancelled;
+    entry->cancelled_ = true;
+    ++(idle ? cancelled.idle : cancelled.overdue);
   }
   return cancelled;
 }

@@ -16,7 +16,9 @@ namespace {
 
 constexpr char kBackend[] = "cpu";
 
-grpc::ServerUnaryReactor* Done(grpc::CallbackServerContext* call, const absl::Status& status) {
+grpc::ServerUnaryReactor* Done(ServiceContext& context, grpc::CallbackServerContext* call,
+                               const absl::Status& status) {
+  CountRejected(context, status);
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
   reactor->Finish(ToGrpc(status));
   return reactor;
@@ -73,7 +75,7 @@ grpc::ServerUnaryReactor* AdminService::Stats(grpc::CallbackServerContext* call,
     counter->set_value(sample.value);
   }
   for (const auto& ns : context_->store->ListNamespaces()) FillNamespace(*ns, response->add_namespaces());
-  return Done(call, absl::OkStatus());
+  return Done(*context_, call, absl::OkStatus());
 }
 
 grpc::ServerUnaryReactor* AdminService::ListNamespaces(grpc::CallbackServerContext* call,
@@ -83,7 +85,7 @@ grpc::ServerUnaryReactor* AdminService::ListNamespaces(grpc::CallbackServerConte
     if (!request->tenant().empty() && ns->tenant() != request->tenant()) continue;
     FillNamespace(*ns, response->add_namespaces());
   }
-  return Done(call, absl::OkStatus());
+  return Done(*context_, call, absl::OkStatus());
 }
 
 absl::Status AdminService::DoSetProfile(grpc::CallbackServerContext* call,
@@ -109,38 +111,40 @@ absl::Status AdminService::DoSetProfile(grpc::CallbackServerContext* call,
 grpc::ServerUnaryReactor* AdminService::SetProfile(grpc::CallbackServerContext* call,
                                                    const v1::SetProfileRequest* request,
                                                    v1::SetProfileResponse* response) {
-  return Done(call, DoSetProfile(call, *request, response));
+  return Done(*context_, call, DoSetProfile(call, *request, response));
 }
 
 grpc::ServerUnaryReactor* AdminService::Flush(grpc::CallbackServerContext* call,
                                               const v1::FlushRequest* request, v1::FlushResponse* response) {
   auto ns = ResolveNamespace(*context_, request->namespace_id(), call);
-  if (!ns.ok()) return Done(call, ns.status());
+  if (!ns.ok()) return Done(*context_, call, ns.status());
   const Store::Removed removed = context_->store->Flush(*ns);
   response->set_blocks(removed.blocks);
   response->set_encoded_bytes(removed.encoded_bytes);
   spdlog::info("flushed tenant={} name={} blocks={} encoded_bytes={}", LogValue((*ns)->tenant()),
                LogValue((*ns)->name()), removed.blocks, removed.encoded_bytes);
-  return Done(call, absl::OkStatus());
+  return Done(*context_, call, absl::OkStatus());
 }
 
 grpc::ServerUnaryReactor* AdminService::Drain(grpc::CallbackServerContext* call,
                                               const v1::DrainRequest* request, v1::DrainResponse* response) {
   if (request->exit() && !hooks_.exit) {
-    return Done(call, absl::UnimplementedError("this daemon runs inside another process, which ends it"));
+    return Done(*context_, call,
+                absl::UnimplementedError("this daemon runs inside another process, which ends it"));
   }
   hooks_.begin_drain();
   if (request->exit()) {
     hooks_.exit(request->grace_ms() != 0 ? request->grace_ms() : context_->options.drain_grace_ms);
   }
-  return Done(call, absl::OkStatus());
+  return Done(*context_, call, absl::OkStatus());
 }
 
 grpc::ServerUnaryReactor* AdminService::Snapshot(grpc::CallbackServerContext* call,
                                                  const v1::SnapshotRequest* request,
                                                  v1::SnapshotResponse* response) {
   return Done(
-      call, absl::UnimplementedError("this version keeps blocks in memory only; there is no disk tier yet"));
+      *context_, call,
+      absl::UnimplementedError("this version keeps blocks in memory only; there is no disk tier yet"));
 }
 
 grpc::ServerUnaryReactor* AdminService::Trim(grpc::CallbackServerContext* call,
@@ -149,13 +153,13 @@ grpc::ServerUnaryReactor* AdminService::Trim(grpc::CallbackServerContext* call,
   if (request->has_target_bytes()) target_bytes = request->target_bytes();
   if (request->has_older_than_ms()) older_than_ms = request->older_than_ms();
   if (!target_bytes.has_value() && !older_than_ms.has_value()) {
-    return Done(call, absl::InvalidArgumentError("name target_bytes or older_than_ms"));
+    return Done(*context_, call, absl::InvalidArgumentError("name target_bytes or older_than_ms"));
   }
   const Store::Removed removed = context_->store->Trim(target_bytes, older_than_ms);
   response->set_blocks(removed.blocks);
   response->set_encoded_bytes(removed.encoded_bytes);
   spdlog::info("trimmed blocks={} encoded_bytes={}", removed.blocks, removed.encoded_bytes);
-  return Done(call, absl::OkStatus());
+  return Done(*context_, call, absl::OkStatus());
 }
 
 }  // namespace kvcompd::server

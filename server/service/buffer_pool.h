@@ -33,6 +33,7 @@ class BufferPool {
   // At least min_bytes long; what it held before is not cleared.
   std::shared_ptr<Buffer> Take(uint64_t min_bytes);
   uint64_t kept_bytes() const;
+  uint64_t lent_bytes() const;  // of buffers that somebody has
 
  private:
   // Shared with the buffers that are out, so that they may come back late.
@@ -40,6 +41,7 @@ class BufferPool {
     const uint64_t keep_bytes;
     Mutex mutex;
     uint64_t kept_bytes ABSL_GUARDED_BY(mutex) = 0;
+    uint64_t lent_bytes ABSL_GUARDED_BY(mutex) = 0;
     std::vector<std::unique_ptr<Buffer>> free ABSL_GUARDED_BY(mutex);
   };
   std::shared_ptr<Shelf> shelf_;

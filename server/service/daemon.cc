@@ -20,6 +20,13 @@ constexpr absl::Duration kTickInterval = absl::Milliseconds(100);
 constexpr absl::Duration kQuietPollInterval = absl::Milliseconds(5);
 constexpr absl::Duration kLastAnswers = absl::Milliseconds(250);
 
+constexpr absl::Duration kLastSlices = absl::Seconds(2);
+
+prometheus::Counter* CancelledStreams(Metrics* metrics, const char* reason) {
+  return &metrics->Counter("kvcompd_streams_cancelled_total", "Streams ended by the daemon, by reason",
+                           {{"reason", reason}});
+}
+
 // Process-wide in gRPC: reflection and health of every server built from here on.
 void InitGrpcPlugins() {
   static std::once_flag once;
@@ -45,6 +52,7 @@ Daemon::Daemon(const DaemonOptions& options, const Clock* clock, ExitCallback on
       store_(options.store, clock != nullptr ? clock : &steady_clock_, &metrics_),
       sequences_(options.sequences, &store_, clock != nullptr ? clock : &steady_clock_, &metrics_),
       buffers_(options.buffer_memory_bytes),
+      messages_(options.service.message_memory_bytes),
       streams_(options.service.max_streams),
       pool_(options.pool),
       context_{.options = options.service,
@@ -54,11 +62,12 @@ Daemon::Daemon(const DaemonOptions& options, const Clock* clock, ExitCallback on
                .pool = &pool_,
                .metrics = &metrics_,
                .buffers = &buffers_,
+               .messages = &messages_,
                .streams = &streams_},
       kvcache_(&context_),
       admin_(&context_, {.begin_drain = [this] { BeginDrain(); }, .exit = std::move(on_exit)}),
-      idle_streams_(&metrics_.Counter("kvcompd_streams_cancelled_total",
-                                      "Streams ended by the daemon, by reason", {{"reason", "idle"}})) {}
+      idle_streams_(CancelledStreams(&metrics_, "idle")),
+      overdue_streams_(CancelledStreams(&metrics_, "deadline")) {}
 
 absl::Status Daemon::Listen() {
   InitGrpcPlugins();
@@ -78,18 +87,32 @@ absl::Status Daemon::Listen() {
     actual.port = static_cast<uint16_t>(bound_port);
   }
   address_ = actual.Text();
-  auto* health = server_->GetHealthCheckService();
-  health->SetServingStatus(v1::KvCache::service_full_name(), true);
-  health->SetServingStatus(v1::Admin::service_full_name(), true);
+  MutexLock lock(&health_mutex_);
+  health_ = server_->GetHealthCheckService();
+  health_->SetServingStatus(v1::KvCache::service_full_name(), true);
+  health_->SetServingStatus(v1::Admin::service_full_name(), true);
+  if (context_.draining) health_->SetServingStatus(false);
   return absl::OkStatus();
 }
 
-Daemon::~Daemon() { Stop(); }
+Daemon::~Daemon() {
+  Stop();
+  WaitForReaders();
+}
 
 void Daemon::BeginDrain() {
   if (context_.draining.exchange(true)) return;
-  server_->GetHealthCheckService()->SetServingStatus(false);
+  {
+    MutexLock lock(&health_mutex_);
+    if (health_ != nullptr) health_->SetServingStatus(false);
+  }
   spdlog::info("draining streams={}", streams_.open());
+}
+
+// gRPC may keep the last slices of a stream that was cut for a moment longer; they are the store's memory.
+void Daemon::WaitForReaders() {
+  const absl::Time deadline = absl::Now() + kLastSlices;
+  while (store_.stats().reads > 0 && absl::Now() < deadline) absl::SleepFor(kQuietPollInterval);
 }
 
 // Nobody tells of the last stream's end, so this looks every few milliseconds. The server's own Shutdown does
@@ -123,12 +146,13 @@ void Daemon::Drain(absl::Duration grace) {
 void Daemon::Tick() {
   store_.Tick();
   sequences_.Tick();
-  const uint32_t cancelled =
-      streams_.CancelIdle(context_.clock->NowUs(), int64_t{options_.service.stream_idle_ms} * 1000);
-  if (cancelled != 0) {
-    idle_streams_->Increment(cancelled);
-    spdlog::warn("streams without progress cancelled count={}", cancelled);
-  }
+  const ActiveStreams::Cancelled cancelled =
+      streams_.CancelIdle(context_.clock->NowUs(), int64_t{options_.service.stream_idle_ms} * 1000,
+                          int64_t{options_.service.max_stream_ms} * 1000);
+  if (cancelled.idle + cancelled.overdue == 0) return;
+  idle_streams_->Increment(cancelled.idle);
+  overdue_streams_->Increment(cancelled.overdue);
+  spdlog::warn("streams cancelled idle={} overdue={}", cancelled.idle, cancelled.overdue);
 }
 
 bool Daemon::WaitForTick() {

@@ -9,6 +9,7 @@
 #ifndef KVCOMPD_SERVER_SERVICE_DAEMON_H_
 #define KVCOMPD_SERVER_SERVICE_DAEMON_H_
 
+#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server.h>
 
 #include <functional>
@@ -26,6 +27,7 @@
 #include "server/service/admin_service.h"
 #include "server/service/buffer_pool.h"
 #include "server/service/kvcache_service.h"
+#include "server/service/message_budget.h"
 #include "server/service/service_context.h"
 #include "server/service/worker_pool.h"
 #include "server/store/sequence_table.h"
@@ -54,7 +56,7 @@ class Daemon {
   // still served. Idempotent.
   void BeginDrain();
   // BeginDrain; then answers UNAVAILABLE to new calls, ends watchers and data sessions, waits up to grace for
-  // running calls, cancels the rest and closes the port. Returns when all is quiet. Idempotent.
+  // running puts and reads, cancels the rest and closes the port. Returns when all is quiet. Idempotent.
   void Drain(absl::Duration grace);
   void Stop() { Drain(absl::ZeroDuration()); }
 
@@ -67,6 +69,7 @@ class Daemon {
   Daemon(const DaemonOptions& options, const Clock* clock, ExitCallback on_exit);
   absl::Status Listen();
   void WaitForCalls(absl::Time deadline);
+  void WaitForReaders();
   void StartTimer();
   bool WaitForTick();  // false: the timer is to end
   void StopTimer();
@@ -78,13 +81,18 @@ class Daemon {
   Store store_;
   SequenceTable sequences_;
   BufferPool buffers_;
+  MessageBudget messages_;
   ActiveStreams streams_;
   WorkerPool pool_;
   ServiceContext context_;
   KvCacheService kvcache_;
   AdminService admin_;
   prometheus::Counter* const idle_streams_;
+  prometheus::Counter* const overdue_streams_;
   std::unique_ptr<grpc::Server> server_;
+  // Calls come while server_ is still being made; Admin.Drain may be among them.
+  Mutex health_mutex_;
+  grpc::HealthCheckServiceInterface* health_ ABSL_GUARDED_BY(health_mutex_) = nullptr;
   std::string address_;
   int port_ = 0;
 

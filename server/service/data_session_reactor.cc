@@ -29,6 +29,7 @@ absl::StatusOr<PlaneChoice> ChoosePlane(const google::protobuf::RepeatedPtrField
 DataSessionReactor::DataSessionReactor(ServiceContext* context, grpc::CallbackServerContext* call)
     : context_(context), call_(call) {
   if (absl::Status status = Admit(); !status.ok()) {
+    CountRejected(*context_, status);
     End(status);
     return;
   }
@@ -39,11 +40,10 @@ absl::Status DataSessionReactor::Admit() {
   const auto cancel = [this] { End(absl::UnavailableError("the daemon is draining; use another")); };
   stream_ = context_->streams->Add(context_->clock->NowUs(), cancel, /*may_idle=*/true);
   if (stream_ == nullptr) {
-    CountRejected(*context_, Reason::kMemory);
     return absl::ResourceExhaustedError("too many open streams; try again later");
   }
   // After Add: a drain either finds this stream and cancels it, or is seen here.
-  return CheckNotDraining(*context_);
+  return CheckNotDraining(*context_, call_);
 }
 
 absl::Status DataSessionReactor::Negotiate() {
@@ -53,10 +53,7 @@ absl::Status DataSessionReactor::Negotiate() {
   auto ns = ResolveNamespace(*context_, request_.namespace_id(), call_);
   if (!ns.ok()) return ns.status();
   auto choice = ChoosePlane(request_.planes());
-  if (!choice.ok()) {
-    if (absl::IsUnimplemented(choice.status())) CountRejected(*context_, Reason::kUnsupported);
-    return choice.status();
-  }
+  if (!choice.ok()) return choice.status();
   response_.set_plane(std::move(choice->plane));
   response_.set_reason(std::move(choice->reason));
   response_.set_session_id(RandomId());
@@ -69,6 +66,7 @@ void DataSessionReactor::OnReadDone(bool ok) {
   // Under the lock, so that a drain does not finish the call while Negotiate adds to its trailing metadata.
   const absl::Status status = ok ? Negotiate() : absl::OkStatus();
   if (!ok || !status.ok()) {
+    CountRejected(*context_, status);
     EndLocked(status);
     return;
   }

@@ -82,6 +82,8 @@ GetProducer::GetProducer(ServiceContext* context, std::shared_ptr<Namespace> ns,
         std::clamp<uint64_t>(request.max_chunk_bytes(), 4096, context_->options.max_chunk_bytes);
   }
   blocks_.reserve(request.blocks_size());
+  blocks_done_ = request.blocks().empty();
+  tail_done_ = request.sequence().empty();
 }
 
 void GetProducer::FailBlock(Block* block, const absl::Status& status, Reason reason) {
@@ -102,10 +104,13 @@ void GetProducer::FailBlock(Block* block, const absl::Status& status, Reason rea
 
 void GetProducer::LookUp(const v1::GetBlock& wanted, Block* block) {
   auto key = KeyFromProto(wanted.key(), request_.cache_salt());
-  block->snapshot = key.ok() ? context_->store->Lookup(ns_, *key) : std::nullopt;
-  if (!block->snapshot.has_value()) {
-    return FailBlock(block, absl::NotFoundError("the block is not stored"), Reason::kNotStored);
+  if (!key.ok()) return FailBlock(block, key.status(), Reason::kMalformed);
+  auto snapshot = context_->store->Read(ns_, *key);
+  if (!snapshot.ok()) {
+    return FailBlock(block, snapshot.status(),
+                     absl::IsNotFound(snapshot.status()) ? Reason::kNotStored : Reason::kQuota);
   }
+  block->snapshot = *std::move(snapshot);
   if (wanted.has_generation() && FromProto(wanted.generation()) != block->snapshot->generation) {
     return FailBlock(block, absl::AbortedError("the block was replaced meanwhile; match again"),
                      Reason::kGeneration);
@@ -207,15 +212,14 @@ absl::StatusOr<std::vector<GetProducer::Run>> GetProducer::RunsOf(Block* block, 
 
 bool GetProducer::Next(codec::Workspace& ws, grpc::ByteBuffer* out) {
   while (ready_.empty()) {
-    if (layer_ == wanted_.layer_count || blocks_.empty()) {
-      if (!tail_done_) {
-        tail_done_ = true;
-        if (!request_.sequence().empty()) ProduceTail(&message_);
-      }
+    if (!blocks_done_) {
+      ProduceStep(ws, &message_);
+    } else if (!tail_done_) {
+      ProduceTailLayer(&message_);
+    } else {
       Flush(&message_);
       break;
     }
-    ProduceStep(ws, &message_);
     if (message_.bytes >= max_piece_bytes_) Flush(&message_);
   }
   if (ready_.empty()) return false;
@@ -267,6 +271,9 @@ void GetProducer::ProduceStep(codec::Workspace& ws, Message* message) {
   if (++block_ < blocks_.size()) return;
   block_ = 0;
   if (++layer_ == 1) Flush(message);  // the first layer is what a decode worker waits for
+  if (layer_ < wanted_.layer_count) return;
+  blocks_done_ = true;
+  layer_ = 0;  // of the tail
 }
 
 void GetProducer::ReportLayer(uint32_t index, Message* message) {
@@ -366,32 +373,50 @@ void GetProducer::AddPieces(const v1::GetChunk& base, ByteSpan bytes, std::share
   }
 }
 
-void GetProducer::ProduceTail(Message* message) {
-  Block tail;
-  const uint32_t index = static_cast<uint32_t>(blocks_.size());
-  auto lock = context_->sequences->Acquire(*ns_, request_.sequence(), absl::ZeroDuration());
-  if (!lock.ok()) {
-    const bool busy = absl::IsDeadlineExceeded(lock.status());
-    tail.status =
-        busy ? absl::AbortedError("the sequence is being appended to; read its tail again") : lock.status();
-    tail.reason = busy ? Reason::kInProgress : Reason::kNotStored;
-  } else if (tail.status = CheckTailRange((*lock)->shard()); !tail.status.ok()) {
-    tail.reason = Reason::kNotStored;
-  }
-  const uint32_t layers = tail.status.ok() ? wanted_.layer_count : 1;
-  for (layer_ = 0; layer_ < layers; ++layer_) {
+// One layer of the tail. The sequence is held for that long only, so that a slow reader does not hold up its
+// appends; what was there at the first layer is what is read at all.
+void GetProducer::ProduceTailLayer(Message* message) {
+  auto lock = context_->sequences->Acquire(*ns_, request_.sequence());
+  Reason reason = Reason::kNone;
+  const absl::Status status = CheckTail(lock, &reason);
+  if (status.ok() && tail_tokens_ > 0) {
     for (Tensor tensor : {Tensor::kK, Tensor::kV}) {
-      if (!tail.status.ok() || (*lock)->tail_tokens() == 0 || !group_.has(tensor)) continue;
-      if (tensor == Tensor::kK ? request_.without_k() : request_.without_v()) continue;
-      AddTailRows(index, **lock, tensor, message);
+      if (!group_.has(tensor) || (tensor == Tensor::kK ? request_.without_k() : request_.without_v()))
+        continue;
+      AddTailRows(static_cast<uint32_t>(blocks_.size()), **lock, tensor, message);
     }
-    auto* result = message->response.add_layer_results();
-    result->set_block(index);
-    result->set_layer(wanted_.layer_begin + layer_);
-    result->set_form(v1::FORM_DECODED);
-    FillBlockStatus(tail.status, ToProto(tail.reason), result->mutable_status());
   }
-  layer_ = wanted_.layer_count;
+  if (!status.ok()) CountMiss(*context_, reason);
+  auto* result = message->response.add_layer_results();
+  result->set_block(static_cast<uint32_t>(blocks_.size()));
+  result->set_layer(wanted_.layer_begin + layer_);
+  result->set_form(v1::FORM_DECODED);
+  FillBlockStatus(status, ToProto(reason), result->mutable_status());
+  ++layer_;
+  tail_done_ = !status.ok() || layer_ == wanted_.layer_count;
+}
+
+absl::Status GetProducer::CheckTail(const absl::StatusOr<SequenceLock>& lock, Reason* reason) {
+  if (!lock.ok()) {
+    *reason = absl::IsAborted(lock.status()) ? Reason::kInProgress : Reason::kNotStored;
+    return lock.status();
+  }
+  const Sequence& sequence = **lock;
+  *reason = Reason::kNotStored;
+  if (auto status = CheckTailRange(sequence.shard()); !status.ok()) return status;
+  if (sequence.sealed().has_value()) {
+    return absl::NotFoundError("the sequence is sealed; read its last block by its key");
+  }
+  if (!tail_committed_.has_value()) {
+    tail_committed_ = sequence.committed_tokens();
+    tail_tokens_ = sequence.tail_tokens();
+  }
+  *reason = Reason::kGeneration;
+  if (*tail_committed_ != sequence.committed_tokens()) {
+    return absl::AbortedError("the tail became a block meanwhile; read that by its key");
+  }
+  *reason = Reason::kNone;
+  return absl::OkStatus();
 }
 
 absl::Status GetProducer::CheckTailRange(const ShardRange& held) const {
@@ -409,7 +434,7 @@ void GetProducer::AddTailRows(uint32_t index, const Sequence& sequence, Tensor t
   const uint32_t layer = wanted_.layer_begin + layer_;
   const ByteSpan rows = sequence.TailRows(layer - held.layer_begin, tensor);
   const uint64_t head_stride = rows.size() / held.head_count;
-  const uint64_t head_bytes = head_stride / sequence.tokens_per_block() * sequence.tail_tokens();
+  const uint64_t head_bytes = head_stride / sequence.tokens_per_block() * tail_tokens_;
   const uint64_t bytes = head_bytes * wanted_.head_count;
   std::shared_ptr<BufferPool::Buffer> buffer = context_->buffers->Take(bytes);
   for (uint32_t h = 0; h < wanted_.head_count; ++h) {
@@ -423,7 +448,7 @@ void GetProducer::AddTailRows(uint32_t index, const Sequence& sequence, Tensor t
   base.set_form(v1::FORM_DECODED);
   base.set_head_begin(wanted_.head_begin);
   base.set_head_count(wanted_.head_count);
-  base.set_tokens(sequence.tail_tokens());
+  base.set_tokens(tail_tokens_);
   const ByteSpan values = buffer->bytes().subspan(0, bytes);
   AddPieces(base, values, std::move(buffer), std::nullopt, message);
 }

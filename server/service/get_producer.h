@@ -88,7 +88,8 @@ class GetProducer {
   void AddPieces(const v1::GetChunk& base, ByteSpan bytes, std::shared_ptr<const void> owner,
                  std::optional<uint32_t> whole_crc, Message* message);
   void ReportLayer(uint32_t index, Message* message);
-  void ProduceTail(Message* message);
+  void ProduceTailLayer(Message* message);
+  absl::Status CheckTail(const absl::StatusOr<SequenceLock>& lock, Reason* reason);
   absl::Status CheckTailRange(const ShardRange& held) const;
   void AddTailRows(uint32_t index, const Sequence& sequence, Tensor tensor, Message* message);
   void Flush(Message* message);
@@ -100,12 +101,16 @@ class GetProducer {
   const AttentionGroup& group_;
   uint64_t max_piece_bytes_ = 0;
   std::vector<Block> blocks_;
-  uint32_t layer_ = 0;  // next to produce, counted from wanted_.layer_begin
+  uint32_t layer_ =
+      0;  // next to produce, of the blocks and then of the tail, counted from wanted_.layer_begin
   uint32_t block_ = 0;
   bool in_layer_ = false;  // runs_ are those of (layer_, block_)
   std::vector<Run> runs_;
   size_t run_ = 0;  // next of runs_
+  bool blocks_done_ = false;
   bool tail_done_ = false;
+  std::optional<uint64_t> tail_committed_;  // of the sequence, at the tail's first layer
+  uint32_t tail_tokens_ = 0;                // likewise
   Message message_;                     // being filled; what a full one leaves over stays for the next call
   std::deque<grpc::ByteBuffer> ready_;  // made, and not yet handed out
 };

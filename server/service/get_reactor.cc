@@ -27,8 +27,17 @@ GetReactor::GetReactor(ServiceContext* context, grpc::CallbackServerContext* cal
   stream_ = context_->streams->Add(
       context_->clock->NowUs(), [call] { call->TryCancel(); }, /*may_idle=*/false);
   absl::StatusOr<std::unique_ptr<GetProducer>> producer =
-      stream_ == nullptr ? absl::ResourceExhaustedError("too many open streams; try again later")
-                         : Begin(context_, call, *request);
+      absl::ResourceExhaustedError("too many open streams; try again later");
+  if (stream_ != nullptr) {
+    shared_->activity = stream_->activity();
+    shared_->share =
+        context_->messages->Take(context_->options.get_window_bytes, context_->options.target_message_bytes);
+    if (shared_->share.bytes() == 0) {
+      producer = NoMessageMemory();
+    } else {
+      producer = Begin(context_, call, *request);
+    }
+  }
   MutexLock lock(&shared_->mutex);
   shared_->reactor = this;
   if (producer.ok()) {
@@ -41,20 +50,26 @@ GetReactor::GetReactor(ServiceContext* context, grpc::CallbackServerContext* cal
   Advance(*shared_);
 }
 
-void GetReactor::Produce(const std::shared_ptr<Shared>& shared, uint64_t window_bytes, codec::Workspace& ws) {
+void GetReactor::Produce(const Clock* clock, const std::shared_ptr<Shared>& shared, codec::Workspace& ws) {
+  const uint64_t window = shared->share.bytes();
+  uint64_t made = 0;
   for (;;) {
     grpc::ByteBuffer message;
     const bool more = shared->producer->Next(ws, &message);
     MutexLock lock(&shared->mutex);
     const bool over = shared->exhausted || shared->reactor == nullptr;  // cancelled meanwhile
     if (more && !over) {
+      made += message.Length();
       shared->ready_bytes += message.Length();
       shared->ready.push_back(std::move(message));
     } else {
       shared->exhausted = true;
     }
-    const bool stop = shared->exhausted || shared->ready_bytes >= window_bytes;
-    if (stop) shared->producing = false;
+    const bool stop = shared->exhausted || shared->ready_bytes >= window || made >= window;
+    if (stop) {
+      shared->producing = false;
+      shared->activity->EndWork(clock->NowUs());
+    }
     if (shared->reactor != nullptr) shared->reactor->Advance(*shared);
     if (stop) return;
   }
@@ -62,15 +77,16 @@ void GetReactor::Produce(const std::shared_ptr<Shared>& shared, uint64_t window_
 
 void GetReactor::Advance(Shared& shared) {
   if (shared.finished) return;
-  const uint64_t window = context_->options.get_window_bytes;
-  if (!shared.exhausted && !shared.producing && shared.ready_bytes <= window / 2) {
-    shared.producing = context_->pool->TrySubmit(
+  if (!shared.exhausted && !shared.producing && shared.ready_bytes <= shared.share.bytes() / 2) {
+    shared.activity->BeginWork();
+    shared.producing = context_->pool->Submit(
         WorkerPool::Priority::kRead,
-        [keep = shared_, window](codec::Workspace& ws) { Produce(keep, window, ws); });
+        [clock = context_->clock, keep = shared_](codec::Workspace& ws) { Produce(clock, keep, ws); });
     if (!shared.producing) {
+      shared.activity->EndWork(context_->clock->NowUs());
       shared.exhausted = true;
-      shared.status = absl::ResourceExhaustedError("the daemon has too much to do; try again later");
-      CountRejected(*context_, Reason::kMemory);
+      shared.status = absl::UnavailableError("the daemon is stopping; use another or try again later");
+      CountRejected(*context_, shared.status);
     }
   }
   if (shared.writing) return;
@@ -88,7 +104,7 @@ void GetReactor::Advance(Shared& shared) {
 
 void GetReactor::OnWriteDone(bool ok) {
   MutexLock lock(&shared_->mutex);
-  stream_->Progress(context_->clock->NowUs());
+  if (stream_ != nullptr) stream_->activity()->Progress(context_->clock->NowUs());
   current_.Clear();
   shared_->writing = false;
   if (!ok) {
@@ -106,7 +122,8 @@ void GetReactor::OnCancel() {
   shared_->ready.clear();
   shared_->ready_bytes = 0;
   if (shared_->status.ok()) {
-    shared_->status = absl::CancelledError("the reader went away, or the stream stood still for too long");
+    shared_->status =
+        absl::CancelledError("the reader went away, or the stream stood still or was open for too long");
   }
   Advance(*shared_);
 }

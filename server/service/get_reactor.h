@@ -31,6 +31,8 @@ class GetReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
     Mutex mutex;
     GetReactor* reactor ABSL_GUARDED_BY(mutex) = nullptr;  // null once the stream is over
     std::unique_ptr<GetProducer> producer;                 // touched by one job at a time
+    MessageBudget::Share share;                            // the window
+    std::shared_ptr<ActiveStreams::Activity> activity;     // null where there were too many streams
     std::deque<grpc::ByteBuffer> ready ABSL_GUARDED_BY(mutex);
     uint64_t ready_bytes ABSL_GUARDED_BY(mutex) = 0;
     bool producing ABSL_GUARDED_BY(mutex) = false;
@@ -40,7 +42,8 @@ class GetReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
     absl::Status status ABSL_GUARDED_BY(mutex);
   };
 
-  static void Produce(const std::shared_ptr<Shared>& shared, uint64_t window_bytes, codec::Workspace& ws);
+  // Makes a window's worth of messages at most: then it is another's turn.
+  static void Produce(const Clock* clock, const std::shared_ptr<Shared>& shared, codec::Workspace& ws);
   void Advance(Shared& shared) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shared.mutex);
 
   ServiceContext* const context_;

@@ -69,6 +69,11 @@ absl::Status Match(ServiceContext& context, grpc::CallbackServerContext* call,
   if (static_cast<size_t>(request.window_groups_size()) > subject->ns->descriptor().groups.size()) {
     return absl::InvalidArgumentError("window_groups names more groups than the model has; name each once");
   }
+  if (uint64_t{subject->keys.size()} * request.window_groups_size() > context.options.max_keys) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(subject->keys.size(), " keys times ", request.window_groups_size(),
+                     " window groups; the limit is ", context.options.max_keys, ": split the call"));
+  }
   for (uint32_t group : request.window_groups()) {
     auto whole = WholeGroup(*subject->ns, group);
     if (!whole.ok()) return whole.status();

@@ -97,6 +97,7 @@ absl::Status OpenNamespace(ServiceContext& context, const v1::OpenNamespaceReque
   response->set_namespace_id(ns.id());
   response->set_fingerprint(std::string(ns.fingerprint().view()));
   response->set_created(opened->created);
+  if (!model.has_value()) *response->mutable_model() = kvcompd::ToProto(ns.descriptor());
   const NamespacePolicy current = ns.policy();
   *response->mutable_policy() = ToProto(current);
   response->set_epoch(context.store->epoch());

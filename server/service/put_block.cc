@@ -19,13 +19,18 @@ uint64_t AlignUp(uint64_t n) { return (n + kAlign - 1) / kAlign * kAlign; }
 PutBlock::PutBlock(uint32_t index, std::unique_ptr<ShardStaging> staging,
                    std::unique_ptr<BlockEncoder> encoder)
     : index_(index),
+      claim_(staging->claim()),
       staging_(std::move(staging)),
       encoder_(std::move(encoder)),
       num_segments_(encoder_->header().num_segments()) {}
 
 PutBlock::PutBlock(uint32_t index, std::unique_ptr<ShardStaging> staging, const IngestExpectation& expected,
                    uint32_t num_segments)
-    : index_(index), staging_(std::move(staging)), expected_(expected), num_segments_(num_segments) {}
+    : index_(index),
+      claim_(staging->claim()),
+      staging_(std::move(staging)),
+      expected_(expected),
+      num_segments_(num_segments) {}
 
 uint32_t PutBlock::num_parts() const { return encoded_form() ? num_segments_ + 2 : num_segments_; }
 
@@ -80,8 +85,10 @@ absl::Status PutBlock::Announce(const v1::PutChunk& chunk) {
 }
 
 absl::Status PutBlock::TakeIn(const v1::PutChunk& chunk, const BulkView& data, codec::Workspace& ws) {
-  if (!staging_->Touch())
-    return absl::AbortedError("the put stood still for too long and was dropped; put again");
+  if (!claim_.Touch()) {
+    return absl::AbortedError(
+        "the put stood still for too long, or was taken over or flushed meanwhile; put the block again");
+  }
   std::byte* target = nullptr;
   if (encoded_form()) {
     const MutableByteSpan memory = staging_->memory();
@@ -133,7 +140,9 @@ PutBlock::Outcome PutBlock::Commit(Store* store, codec::Workspace& ws) {
   auto reply = store->Commit(std::move(staging_), *info);
   if (!reply.ok()) {
     outcome.status = reply.status();
-    outcome.reason = absl::IsAborted(reply.status()) ? Reason::kTimeout : Reason::kMalformed;
+    outcome.reason = absl::IsAborted(reply.status())             ? Reason::kTimeout
+                     : absl::IsResourceExhausted(reply.status()) ? Reason::kQuota
+                                                                 : Reason::kMalformed;
     return outcome;
   }
   outcome.already_stored = reply->already_stored;

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "codec/base/mutex.h"
@@ -41,6 +42,10 @@ class PutBlock {
 
   // In stream order. INVALID_ARGUMENT: not the piece that comes next.
   absl::Status Announce(const v1::PutChunk& chunk);
+  // In stream order. True where no commit has named the block before.
+  bool AnnounceCommit() { return !std::exchange(commit_announced_, true); }
+  // Keeps the block's claim alive. From any thread.
+  void TouchClaim() const { claim_.Touch(); }
 
   // On the strand. DATA_LOSS: the piece's CRC; RESOURCE_EXHAUSTED: longer than announced.
   absl::Status TakeIn(const v1::PutChunk& chunk, const BulkView& data, codec::Workspace& ws);
@@ -61,11 +66,13 @@ class PutBlock {
   absl::Status AnnounceEncoded(const v1::PutChunk& chunk) const;
 
   const uint32_t index_;
+  const PutClaim claim_;
   std::atomic<bool> resolved_{false};
 
   // Stream side: where the next piece belongs.
   uint32_t part_ = 0;
   uint64_t part_bytes_ = 0;
+  bool commit_announced_ = false;
 
   // Strand side.
   std::unique_ptr<ShardStaging> staging_;

@@ -26,7 +26,8 @@ PutReactor* PutReactor::Start(ServiceContext* context, grpc::CallbackServerConte
     return self.get();
   }
   self->session_ = PutSession::Create(
-      context, call, [self](const v1::PutResponse& response) { self->Send(response); },
+      context, call, self->stream_->activity(),
+      [self](const v1::PutResponse& response) { self->Send(response); },
       [self](const absl::Status& status) { self->FinishWith(status); });
   self->session_->set_on_job_done([self] { self->MaybeRead(); });
   // The session outlives every job that calls back, and every reaction.
@@ -35,14 +36,57 @@ PutReactor* PutReactor::Start(ServiceContext* context, grpc::CallbackServerConte
   return self.get();
 }
 
+void PutReactor::TakeHeader() {
+  {
+    MutexLock lock(&mutex_);
+    header_running_ = true;
+  }
+  const auto activity = stream_->activity();
+  activity->BeginWork();
+  const bool taken = context_->pool->Submit(WorkerPool::Priority::kWrite,
+                                            [self = self_, session = session_, activity](codec::Workspace&) {
+                                              self->RunHeader(*session);
+                                              activity->EndWork(self->context_->clock->NowUs());
+                                            });
+  if (taken) return;
+  activity->EndWork(context_->clock->NowUs());
+  FinishWith(absl::UnavailableError("the daemon is stopping; use another or try again later"));
+}
+
+void PutReactor::RunHeader(PutSession& session) {
+  bool cancelled = false;
+  {
+    MutexLock lock(&session_mutex_);
+    session.OnMessage(incoming_);
+    incoming_.Clear();
+    {
+      MutexLock state_lock(&mutex_);
+      header_running_ = false;
+      cancelled = cancelled_;
+      read_due_ = true;
+    }
+    if (cancelled) session.OnCancel();
+  }
+  if (cancelled) {
+    FinishCancelled();
+  } else {
+    MaybeRead();
+  }
+}
+
 void PutReactor::OnReadDone(bool ok) {
+  if (ok && !header_taken_) {
+    header_taken_ = true;
+    TakeHeader();
+    return;
+  }
   {
     MutexLock lock(&session_mutex_);
     if (!ok) {
       session_->OnHalfClose();
       return;
     }
-    if (session_->OnMessage(incoming_)) stream_->Progress(context_->clock->NowUs());
+    session_->OnMessage(incoming_);
     incoming_.Clear();
   }
   {
@@ -88,7 +132,6 @@ void PutReactor::Advance() {
 void PutReactor::OnWriteDone(bool ok) {
   {
     MutexLock lock(&mutex_);
-    if (stream_ != nullptr) stream_->Progress(context_->clock->NowUs());
     writing_ = false;
     outgoing_.pop_front();
     if (!ok) outgoing_.clear();  // the peer is gone; OnCancel ends it
@@ -99,10 +142,20 @@ void PutReactor::OnWriteDone(bool ok) {
 
 void PutReactor::OnCancel() {
   {
-    MutexLock lock(&session_mutex_);
-    if (session_ != nullptr) session_->OnCancel();
+    MutexLock lock(&mutex_);
+    cancelled_ = true;
+    if (header_running_) return;  // RunHeader uses the call, and ends it
   }
-  FinishWith(absl::CancelledError("the client went away, or the stream stood still for too long"));
+  if (session_ != nullptr) {
+    MutexLock lock(&session_mutex_);
+    session_->OnCancel();
+  }
+  FinishCancelled();
+}
+
+void PutReactor::FinishCancelled() {
+  FinishWith(
+      absl::CancelledError("the client went away, or the stream stood still or was open for too long"));
 }
 
 void PutReactor::OnDone() {

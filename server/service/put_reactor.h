@@ -29,8 +29,12 @@ class PutReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
 
  private:
   explicit PutReactor(ServiceContext* context) : context_(context) {}
+  // The first message asks the store for every block, which may evict others: a worker's job.
+  void TakeHeader();
+  void RunHeader(PutSession& session);
   void Send(const v1::PutResponse& response);
   void FinishWith(const absl::Status& status);
+  void FinishCancelled();
   void MaybeRead();  // the next read, where one is due and work has not piled up
   void Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // the next write, or the end
 
@@ -43,7 +47,11 @@ class PutReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
   std::shared_ptr<PutSession> session_;
   std::function<uint64_t()> session_jobs_;
 
+  bool header_taken_ = false;  // touched by OnReadDone alone
+
   Mutex mutex_;
+  bool header_running_ ABSL_GUARDED_BY(mutex_) = false;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   std::deque<grpc::ByteBuffer> outgoing_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;

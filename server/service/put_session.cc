@@ -48,23 +48,28 @@ absl::Status CheckPolicy(const NamespacePolicy& policy, const Profile& profile) 
 }  // namespace
 
 std::shared_ptr<PutSession> PutSession::Create(ServiceContext* context, grpc::CallbackServerContext* call,
-                                               SendFn send, FinishFn finish) {
-  return std::shared_ptr<PutSession>(new PutSession(context, call, std::move(send), std::move(finish)));
+                                               Activity activity, SendFn send, FinishFn finish) {
+  return std::shared_ptr<PutSession>(
+      new PutSession(context, call, std::move(activity), std::move(send), std::move(finish)));
 }
 
-PutSession::PutSession(ServiceContext* context, grpc::CallbackServerContext* call, SendFn send,
-                       FinishFn finish)
-    : context_(context), call_(call), send_(std::move(send)), finish_(std::move(finish)) {
+PutSession::PutSession(ServiceContext* context, grpc::CallbackServerContext* call, Activity activity,
+                       SendFn send, FinishFn finish)
+    : context_(context),
+      call_(call),
+      activity_(std::move(activity)),
+      send_(std::move(send)),
+      finish_(std::move(finish)) {
   const uint32_t n = std::min(kStrandsPerPut, std::max(1u, context_->pool->stats().threads));
   for (uint32_t i = 0; i < n; ++i) {
     strands_.push_back(std::make_shared<Strand>(context_->pool, WorkerPool::Priority::kWrite));
   }
 }
 
-bool PutSession::OnMessage(const grpc::ByteBuffer& buffer) {
+void PutSession::OnMessage(const grpc::ByteBuffer& buffer) {
   {
     MutexLock lock(&mutex_);
-    if (over_) return false;
+    if (over_) return;
   }
   v1::PutRequest request;
   BulkView data;
@@ -78,16 +83,26 @@ bool PutSession::OnMessage(const grpc::ByteBuffer& buffer) {
                    ? absl::InvalidArgumentError("the header stands alone in the first message")
                    : HandleHeader(request.header());
     } else {
-      status = HandleChunks(request, data);
+      status = HandleChunks(request, std::move(data));
       if (status.ok() && request.has_commit()) status = HandleCommit(request.commit());
     }
   }
   if (!status.ok()) Fail(status);
-  return status.ok() && (request.has_header() || !data.empty() || request.commit().blocks_size() > 0);
 }
 
-absl::Status PutSession::HandleHeader(const v1::PutHeader& header) {
-  if (auto status = CheckNotDraining(*context_); !status.ok()) return status;
+void PutSession::Progress() {
+  const int64_t now = context_->clock->NowUs();
+  activity_->Progress(now);
+  // Layer by layer over many blocks, each block alone may wait for long.
+  if (now - touched_us_ < int64_t{context_->store->options().orphan_timeout_ms} * 1000 / 8) return;
+  touched_us_ = now;
+  for (const auto& block : blocks_) {
+    if (block != nullptr && !block->resolved()) block->TouchClaim();
+  }
+}
+
+absl::Status PutSession::CheckHeader(const v1::PutHeader& header) {
+  if (auto status = CheckNotDraining(*context_, call_); !status.ok()) return status;
   auto ns = ResolveNamespace(*context_, header.namespace_id(), call_);
   if (!ns.ok()) return ns.status();
   ns_ = *std::move(ns);
@@ -102,18 +117,30 @@ absl::Status PutSession::HandleHeader(const v1::PutHeader& header) {
   if (header.form() != v1::FORM_DECODED && header.form() != v1::FORM_ENCODED) {
     return absl::InvalidArgumentError("form must be DECODED (raw values) or ENCODED");
   }
-  auto shard = ns_->descriptor().ResolveShard(FromProto(header.shard()));
-  if (!shard.ok()) return shard.status();
-  v1::PutHeader resolved = header;
-  *resolved.mutable_shard() = kvcompd::ToProto(*shard);
-
-  v1::PutResponse response;
   absl::flat_hash_set<std::string_view> keys;
   for (int i = 0; i < header.blocks_size(); ++i) {
     if (!keys.insert(header.blocks(i).key()).second) {
       return absl::InvalidArgumentError(absl::StrCat("blocks[", i, "] names a key twice; name each once"));
     }
   }
+  return absl::OkStatus();
+}
+
+absl::Status PutSession::TakeMessageMemory() {
+  MutexLock lock(&mutex_);
+  share_ = context_->messages->Take(context_->options.put_credit_bytes, context_->options.max_chunk_bytes);
+  if (share_.bytes() == 0) return NoMessageMemory();
+  credit_left_ = share_.bytes();
+  return absl::OkStatus();
+}
+
+absl::Status PutSession::HandleHeader(const v1::PutHeader& header) {
+  if (auto status = CheckHeader(header); !status.ok()) return status;
+  auto shard = ns_->descriptor().ResolveShard(FromProto(header.shard()));
+  if (!shard.ok()) return shard.status();
+  v1::PutHeader resolved = header;
+  *resolved.mutable_shard() = kvcompd::ToProto(*shard);
+
   blocks_.resize(header.blocks_size());
   unwanted_.resize(header.blocks_size());
   std::vector<PutRequestInfo> infos;  // all are checked before the first one costs anybody memory
@@ -122,15 +149,22 @@ absl::Status PutSession::HandleHeader(const v1::PutHeader& header) {
     if (!info.ok()) return info.status();
     infos.push_back(*std::move(info));
   }
+  if (auto status = TakeMessageMemory(); !status.ok()) return status;
+  const NamespacePolicy policy = ns_->policy();
+  v1::PutResponse response;
   for (int i = 0; i < header.blocks_size(); ++i) {
     auto* disposition = response.mutable_header()->add_blocks();
-    if (auto status = BeginBlock(resolved, i, std::move(infos[i]), disposition); !status.ok()) return status;
+    if (auto status = BeginBlock(resolved, policy, i, std::move(infos[i]), disposition); !status.ok()) {
+      return status;
+    }
   }
-  response.mutable_header()->set_credit_bytes(context_->options.put_credit_bytes);
+  response.mutable_header()->set_profile(policy.profile.Text());
   {
     MutexLock lock(&mutex_);
-    credit_left_ = context_->options.put_credit_bytes;
+    response.mutable_header()->set_credit_bytes(share_.bytes());
   }
+  touched_us_ = context_->clock->NowUs();
+  activity_->Progress(touched_us_);
   Send(response);
   return absl::OkStatus();
 }
@@ -161,9 +195,8 @@ absl::StatusOr<PutRequestInfo> PutSession::ParseBlock(const v1::PutHeader& heade
   return info;
 }
 
-absl::Status PutSession::BeginBlock(const v1::PutHeader& header, int index, PutRequestInfo info,
-                                    v1::PutDisposition* disposition) {
-  const NamespacePolicy policy = ns_->policy();
+absl::Status PutSession::BeginBlock(const v1::PutHeader& header, const NamespacePolicy& policy, int index,
+                                    PutRequestInfo info, v1::PutDisposition* disposition) {
   const auto refuse = [&](const absl::Status& status, Reason reason) {
     disposition->set_verdict(v1::PutDisposition::REFUSED);
     FillBlockStatus(status, ToProto(reason), disposition->mutable_status());
@@ -171,7 +204,6 @@ absl::Status PutSession::BeginBlock(const v1::PutHeader& header, int index, PutR
     unwanted_[index] = {.status = status, .reason = reason};
     return absl::OkStatus();
   };
-  if (!no_room_.ok()) return refuse(no_room_, Reason::kMemory);  // the blocks after it would not fit, either
   Profile profile = policy.profile;
   IngestExpectation expected;
   if (header.form() == v1::FORM_ENCODED) {
@@ -194,6 +226,7 @@ absl::Status PutSession::BeginBlock(const v1::PutHeader& header, int index, PutR
   }
   auto encoder = std::make_unique<BlockEncoder>(ns_, info.key, info.shard, info.tokens, profile);
   info.bound_bytes = header.form() == v1::FORM_ENCODED ? encoder->container_bound() : encoder->memory_bytes();
+  info.probe = !no_room_.status.ok();  // the blocks after it would not fit, either
   PutReply reply = context_->store->BeginPut(ns_, info);
   switch (reply.verdict) {
     case PutVerdict::kWanted: {
@@ -206,7 +239,13 @@ absl::Status PutSession::BeginBlock(const v1::PutHeader& header, int index, PutR
     }
     case PutVerdict::kAlreadyStored:
       disposition->set_verdict(v1::PutDisposition::ALREADY_STORED);
-      unwanted_[index] = {.already_stored = true, .generation = reply.generation};
+      unwanted_[index] = {.already_stored = true,
+                          .generation = reply.generation,
+                          .encoded_bytes = reply.encoded_bytes,
+                          .raw_bytes = reply.raw_bytes};
+      *disposition->mutable_generation() = kvcompd::ToProto(reply.generation);
+      disposition->set_encoded_bytes(reply.encoded_bytes);
+      disposition->set_raw_bytes(reply.raw_bytes);
       return absl::OkStatus();
     case PutVerdict::kInProgress:
       disposition->set_verdict(v1::PutDisposition::IN_PROGRESS);
@@ -218,64 +257,77 @@ absl::Status PutSession::BeginBlock(const v1::PutHeader& header, int index, PutR
     case PutVerdict::kRefused:
       break;
   }
-  if (reply.reason == Reason::kMemory) no_room_ = reply.status;
+  if (info.probe && reply.reason == Reason::kNone) return refuse(no_room_.status, no_room_.reason);
+  if (reply.reason == Reason::kMemory || reply.reason == Reason::kQuota) {
+    no_room_ = {.status = reply.status, .reason = reply.reason};
+  }
   return refuse(reply.status, reply.reason);
 }
 
-absl::Status PutSession::HandleChunks(const v1::PutRequest& request, const BulkView& data) {
+absl::Status PutSession::CheckChunks(const v1::PutRequest& request, uint64_t data_bytes) const {
+  if (request.chunks_size() > kMaxChunksPerMessage) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(request.chunks_size(), " chunks in one message; the limit is ", kMaxChunksPerMessage));
+  }
   uint64_t sum = 0;
   for (const auto& chunk : request.chunks()) {
-    if (chunk.bytes() > data.bytes() - sum) return absl::InvalidArgumentError("chunks are longer than data");
+    if (chunk.bytes() > data_bytes - sum) return absl::InvalidArgumentError("chunks are longer than data");
     sum += chunk.bytes();
     if (chunk.block() >= blocks_.size()) {
       return absl::InvalidArgumentError(
           absl::StrCat("a chunk is of block ", chunk.block(), ", the put has ", blocks_.size()));
     }
   }
-  if (sum != data.bytes()) return absl::InvalidArgumentError("data is longer than its chunks");
-  if (request.chunks_size() > kMaxChunksPerMessage) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(request.chunks_size(), " chunks in one message; the limit is ", kMaxChunksPerMessage));
-  }
+  if (sum != data_bytes) return absl::InvalidArgumentError("data is longer than its chunks");
+  return absl::OkStatus();
+}
+
+absl::Status PutSession::HandleChunks(const v1::PutRequest& request, BulkView data) {
+  const uint64_t bytes = data.bytes();
+  if (auto status = CheckChunks(request, bytes); !status.ok()) return status;
   {
     MutexLock lock(&mutex_);
-    if (sum > credit_left_) {
+    if (bytes > credit_left_) {
       return absl::ResourceExhaustedError(
-          absl::StrCat(sum, " bytes sent where ", credit_left_, " were allowed; wait for credit"));
+          absl::StrCat(bytes, " bytes sent where ", credit_left_, " were allowed; wait for credit"));
     }
-    credit_left_ -= sum;
+    credit_left_ -= bytes;
   }
-  uint64_t offset = 0;
   for (const auto& chunk : request.chunks()) {
-    BulkView piece = data.Sub(offset, chunk.bytes());
+    BulkView piece = data.TakeFront(chunk.bytes());
     if (piece.bytes() < kCopyBelowBytes) piece = Copy(piece);
-    offset += chunk.bytes();
-    std::shared_ptr<PutBlock> block = blocks_[chunk.block()];
-    if (block == nullptr || block->resolved()) {  // not wanted, or failed while this was on its way
-      ReturnCredit(chunk.bytes());
-      continue;
-    }
-    if (absl::Status status = block->Announce(chunk); !status.ok()) {
-      ReturnCredit(chunk.bytes());
-      if (block->TryResolve()) {
-        Resolve(block->index(), {.status = status, .reason = Reason::kMalformed});
-        Post(block, [block](codec::Workspace&) { block->Drop(); });
-      }
-      continue;
-    }
-    Post(block, [this, block, chunk, piece = std::move(piece)](codec::Workspace& ws) {
-      if (!block->resolved()) {
-        if (absl::Status status = block->TakeIn(chunk, piece, ws); !status.ok() && block->TryResolve()) {
-          block->Drop();
-          Resolve(
-              block->index(),
-              {.status = status, .reason = absl::IsAborted(status) ? Reason::kTimeout : Reason::kMalformed});
-        }
-      }
-      ReturnCredit(chunk.bytes());
-    });
+    HandleChunk(chunk, std::move(piece));
   }
+  MutexLock lock(&mutex_);
+  TellCreditWhereIdle();  // all of them may have been of blocks that failed
   return absl::OkStatus();
+}
+
+void PutSession::HandleChunk(const v1::PutChunk& chunk, BulkView piece) {
+  const std::shared_ptr<PutBlock>& block = blocks_[chunk.block()];
+  if (block == nullptr || block->resolved()) {  // not wanted, or failed while this was on its way
+    ReturnCredit(chunk.bytes());
+    return;
+  }
+  if (absl::Status status = block->Announce(chunk); !status.ok()) {
+    ReturnCredit(chunk.bytes());
+    if (block->TryResolve()) {
+      Resolve(block->index(), {.status = status, .reason = Reason::kMalformed});
+      Post(block, [block](codec::Workspace&) { block->Drop(); });
+    }
+    return;
+  }
+  Progress();
+  Post(block, [this, block, chunk, piece = std::move(piece)](codec::Workspace& ws) {
+    if (!block->resolved()) {
+      if (absl::Status status = block->TakeIn(chunk, piece, ws); !status.ok() && block->TryResolve()) {
+        block->Drop();
+        const Reason reason = absl::IsAborted(status) ? Reason::kTimeout : Reason::kMalformed;
+        Resolve(block->index(), {.status = status, .reason = reason});
+      }
+    }
+    ReturnCredit(chunk.bytes());
+  });
 }
 
 absl::Status PutSession::HandleCommit(const v1::PutCommit& commit) {
@@ -289,9 +341,10 @@ absl::Status PutSession::HandleCommit(const v1::PutCommit& commit) {
     }
     std::shared_ptr<PutBlock> block = blocks_[index];
     if (block == nullptr) {
-      Resolve(index, unwanted_[index]);
+      Resolve(index, unwanted_[index], /*first=*/false);
       continue;
     }
+    if (block->AnnounceCommit()) Progress();
     Post(block, [this, block](codec::Workspace& ws) {
       if (block->TryResolve()) {
         Resolve(block->index(), block->Commit(context_->store, ws));
@@ -310,6 +363,7 @@ void PutSession::Post(const std::shared_ptr<PutBlock>& block, std::function<void
     MutexLock lock(&mutex_);
     ++jobs_;
   }
+  activity_->BeginWork();
   const bool taken = strands_[block->index() % strands_.size()]->Submit(
       [self = shared_from_this(), job = std::move(job)](codec::Workspace& ws) {
         job(ws);
@@ -317,15 +371,15 @@ void PutSession::Post(const std::shared_ptr<PutBlock>& block, std::function<void
       });
   if (taken) return;
   JobDone();
-  Fail(absl::ResourceExhaustedError("the daemon has too much to do; try again later"));
+  Fail(absl::UnavailableError("the daemon is stopping; use another or try again later"));
 }
 
 void PutSession::JobDone() {
+  activity_->EndWork(context_->clock->NowUs());
   {
     MutexLock lock(&mutex_);
     --jobs_;
-    // With nothing left to do here, a client that waits for credit must not wait for more than there is.
-    if (jobs_ == 0 && !half_closed_ && credit_left_ < context_->options.max_chunk_bytes) TellCredit();
+    TellCreditWhereIdle();
     MaybeFinish();
   }
   if (on_job_done_) on_job_done_();
@@ -336,7 +390,7 @@ void PutSession::Send(const v1::PutResponse& response) {
   if (!over_) send_(response);
 }
 
-void PutSession::Resolve(uint32_t index, const PutBlock::Outcome& outcome) {
+void PutSession::Resolve(uint32_t index, const PutBlock::Outcome& outcome, bool first) {
   v1::PutResponse response;
   auto* result = response.add_results();
   result->set_block(index);
@@ -346,7 +400,7 @@ void PutSession::Resolve(uint32_t index, const PutBlock::Outcome& outcome) {
     *result->mutable_generation() = kvcompd::ToProto(outcome.generation);
     result->set_encoded_bytes(outcome.encoded_bytes);
     result->set_raw_bytes(outcome.raw_bytes);
-  } else {
+  } else if (first) {
     CountRejected(*context_, outcome.reason);
   }
   Send(response);
@@ -355,7 +409,12 @@ void PutSession::Resolve(uint32_t index, const PutBlock::Outcome& outcome) {
 void PutSession::ReturnCredit(uint64_t bytes) {
   MutexLock lock(&mutex_);
   credit_owed_ += bytes;
-  if (credit_owed_ >= context_->options.put_credit_bytes / 4) TellCredit();
+  if (credit_owed_ >= share_.bytes() / 4) TellCredit();
+}
+
+// With nothing left to do here, a client that waits for credit must not wait for more than there is.
+void PutSession::TellCreditWhereIdle() {
+  if (jobs_ == 0 && !half_closed_ && credit_left_ < context_->options.max_chunk_bytes) TellCredit();
 }
 
 void PutSession::TellCredit() {

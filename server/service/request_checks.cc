@@ -46,6 +46,7 @@ Reason ReasonOf(const absl::Status& status) {
 absl::StatusOr<std::shared_ptr<Namespace>> ResolveNamespace(ServiceContext& context, std::string_view id,
                                                             grpc::CallbackServerContext* call) {
   if (context.stopping.load()) {
+    if (call != nullptr) call->AddTrailingMetadata(kDrainingKey, "1");
     return absl::UnavailableError("the daemon is stopping; use another or try again later");
   }
   if (auto ns = context.store->FindNamespace(id)) return ns;
@@ -65,10 +66,16 @@ absl::StatusOr<std::vector<BlockKey>> CheckKeys(const google::protobuf::Repeated
   return KeysFromProto(keys, cache_salt);
 }
 
-absl::Status CheckNotDraining(const ServiceContext& context) {
+absl::Status CheckNotDraining(const ServiceContext& context, grpc::CallbackServerContext* call) {
   if (!context.draining.load()) return absl::OkStatus();
+  if (call != nullptr) call->AddTrailingMetadata(kDrainingKey, "1");
   return absl::UnavailableError(
       "the daemon is draining and takes nothing new; use another or try again later");
+}
+
+absl::Status NoMessageMemory() {
+  return absl::ResourceExhaustedError(
+      "the messages of other calls have all the memory that there is for them; try again later");
 }
 
 void CountRejected(ServiceContext& context, Reason reason) {

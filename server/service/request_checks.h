@@ -19,9 +19,11 @@ namespace kvcompd::server {
 
 // Trailing metadata that tells a client to open its namespace again and repeat the call.
 inline constexpr char kReopenKey[] = "kvcompd-reopen";
+// Trailing metadata of UNAVAILABLE: it does not help to ask this daemon again.
+inline constexpr char kDrainingKey[] = "kvcompd-draining";
 
 // FAILED_PRECONDITION for an id that this daemon does not know; `call` (may be null) then gets kReopenKey.
-// UNAVAILABLE once the daemon is stopping: every handler that begins work asks here first.
+// UNAVAILABLE with kDrainingKey once the daemon is stopping: every handler that begins work asks here first.
 absl::StatusOr<std::shared_ptr<Namespace>> ResolveNamespace(ServiceContext& context, std::string_view id,
                                                             grpc::CallbackServerContext* call);
 
@@ -29,8 +31,12 @@ absl::StatusOr<std::shared_ptr<Namespace>> ResolveNamespace(ServiceContext& cont
 absl::StatusOr<std::vector<BlockKey>> CheckKeys(const google::protobuf::RepeatedPtrField<std::string>& keys,
                                                 std::string_view cache_salt, uint32_t limit);
 
-// UNAVAILABLE while draining: go to another daemon, or try again later.
-absl::Status CheckNotDraining(const ServiceContext& context);
+// UNAVAILABLE while draining: go to another daemon, or try again later. `call` (may be null) gets
+// kDrainingKey.
+absl::Status CheckNotDraining(const ServiceContext& context, grpc::CallbackServerContext* call);
+
+// RESOURCE_EXHAUSTED: the messages under way have all the memory that they may.
+absl::Status NoMessageMemory();
 
 // A call's status with the reason that it is counted under, for codes that have more than one. The reason
 // does not leave the process.

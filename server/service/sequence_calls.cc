@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "proto/bulk.h"
 #include "proto/convert.h"
 #include "proto/status_convert.h"
@@ -17,13 +16,11 @@
 namespace kvcompd::server {
 namespace {
 
-// The sequence for this call alone. ABORTED while another call has it: appends of one sequence come one by
-// one.
-absl::StatusOr<SequenceLock> Acquire(ServiceContext& context, const Namespace& ns,
-                                     const std::string& handle) {
-  auto lock = context.sequences->Acquire(ns, handle, absl::ZeroDuration());
-  if (lock.ok() || !absl::IsDeadlineExceeded(lock.status())) return lock;
-  return absl::AbortedError("another call is using this sequence; repeat this one when it has ended");
+void FillResult(const SequenceBlock& block, v1::PutResult* result) {
+  result->set_already_stored(block.already_stored);
+  *result->mutable_generation() = ToProto(block.generation);
+  result->set_encoded_bytes(block.encoded_bytes);
+  result->set_raw_bytes(block.raw_bytes);
 }
 
 // Values of one layer tensor of the tail, [heads, tail_tokens, channels], into `out`.
@@ -37,8 +34,8 @@ void CopyTail(const Sequence& sequence, uint32_t layer_index, Tensor tensor, Mut
 }
 
 // Encodes the tail and commits it as block `key`.
-absl::Status CommitTail(ServiceContext& context, Sequence& sequence, const BlockKey& key,
-                        codec::Workspace& ws, v1::PutResult* result) {
+absl::StatusOr<SequenceBlock> CommitTail(ServiceContext& context, Sequence& sequence, const BlockKey& key,
+                                         codec::Workspace& ws) {
   const auto& ns = sequence.ns();
   BlockEncoder encoder(ns, key, sequence.shard(), sequence.tail_tokens(), ns->policy().profile);
   PutReply put = context.store->BeginPut(ns, {.key = key,
@@ -49,11 +46,9 @@ absl::Status CommitTail(ServiceContext& context, Sequence& sequence, const Block
                                               .put_id = ""});
   switch (put.verdict) {
     case PutVerdict::kAlreadyStored:
-      result->set_already_stored(true);
-      *result->mutable_generation() = ToProto(put.generation);
-      return absl::OkStatus();
+      return SequenceBlock{key, put.generation, put.encoded_bytes, put.raw_bytes, /*already_stored=*/true};
     case PutVerdict::kInProgress:
-      return absl::AbortedError("another put of this block is under way; repeat the append");
+      return absl::AbortedError("another put of this block is under way; repeat this call");
     case PutVerdict::kRefused:
       return WithReason(put.status, put.reason);
     case PutVerdict::kWanted:
@@ -69,15 +64,10 @@ absl::Status CommitTail(ServiceContext& context, Sequence& sequence, const Block
   if (!info.ok()) return info.status();
   auto commit = context.store->Commit(std::move(put.staging), *info);
   if (!commit.ok()) return commit.status();
-  result->set_already_stored(commit->already_stored);
-  *result->mutable_generation() = ToProto(commit->generation);
-  result->set_encoded_bytes(info->bytes);
-  result->set_raw_bytes(info->raw_bytes);
-  return absl::OkStatus();
+  return SequenceBlock{key, commit->generation, info->bytes, info->raw_bytes, commit->already_stored};
 }
 
-// Keys of the blocks that an append fills, as the store uses them. The salt was given with OpenSequence, so
-// the client sends salted keys here; see kvcache.proto.
+// Keys of the blocks that an append fills, as the store uses them.
 absl::StatusOr<std::vector<BlockKey>> FilledKeys(const v1::AppendRequest& request,
                                                  uint32_t tokens_per_block) {
   const uint64_t first = request.first_token() / tokens_per_block;
@@ -89,6 +79,25 @@ absl::StatusOr<std::vector<BlockKey>> FilledKeys(const v1::AppendRequest& reques
   return KeysFromProto(request.block_keys(), request.cache_salt());
 }
 
+// What an earlier attempt at this append committed, and whose answer may have been lost.
+absl::Status TellCommitted(const Sequence& sequence, uint64_t first_block, const std::vector<BlockKey>& keys,
+                           v1::AppendResponse* response) {
+  const uint64_t committed = sequence.committed_tokens() / sequence.tokens_per_block();
+  for (uint64_t block = first_block; block < committed && block - first_block < keys.size(); ++block) {
+    const SequenceBlock* known = sequence.Committed(block);
+    if (known == nullptr) continue;
+    if (known->key != keys[block - first_block]) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "block ", block, " of the sequence is committed under another key; seal it and open another"));
+    }
+    auto* result = response->add_committed();
+    FillResult(*known, result);
+    result->set_block(static_cast<uint32_t>(block - first_block));
+    result->set_already_stored(true);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status AppendRows(ServiceContext& context, const v1::AppendRequest& request, ByteSpan data,
                         const std::shared_ptr<Namespace>& ns, codec::Workspace& ws,
                         v1::AppendResponse* response) {
@@ -98,29 +107,66 @@ absl::Status AppendRows(ServiceContext& context, const v1::AppendRequest& reques
     return absl::InvalidArgumentError("first_token is too large");
   auto keys = FilledKeys(request, tokens_per_block);
   if (!keys.ok()) return keys.status();
-  auto lock = Acquire(context, *ns, request.sequence());
+  auto lock = context.sequences->Acquire(*ns, request.sequence());
   if (!lock.ok()) return lock.status();
   Sequence& sequence = **lock;
   const uint64_t end = request.first_token() + request.tokens();
+  const uint64_t first_block = request.first_token() / tokens_per_block;
+  if (auto status = TellCommitted(sequence, first_block, *keys, response); !status.ok()) {
+    return WithReason(status, Reason::kWrongPlace);
+  }
+  sequence.ForgetBefore(first_block);
   do {
-    auto copied = sequence.Append(request.first_token(), request.tokens(), data);
-    if (absl::IsFailedPrecondition(copied.status())) return WithReason(copied.status(), Reason::kGap);
-    if (!copied.ok()) return copied.status();
+    Reason reason = Reason::kNone;
+    auto copied = sequence.Append(request.first_token(), request.tokens(), data, &reason);
+    if (!copied.ok()) return WithReason(copied.status(), reason);
     if (!sequence.tail_full()) break;
     const uint64_t block = sequence.committed_tokens() / tokens_per_block;
-    const uint64_t first_block = request.first_token() / tokens_per_block;
     if (block < first_block || block - first_block >= keys->size()) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "block ", block, " of the sequence is full and not committed; repeat the append that filled it"));
+      return WithReason(absl::FailedPreconditionError(absl::StrCat(
+                            "block ", block,
+                            " of the sequence is full and not committed; repeat the append that filled it")),
+                        Reason::kIncomplete);
     }
+    auto committed = CommitTail(context, sequence, (*keys)[block - first_block], ws);
+    if (!committed.ok()) return committed.status();
     auto* result = response->add_committed();
-    const BlockKey& key = (*keys)[block - first_block];
-    if (auto status = CommitTail(context, sequence, key, ws, result); !status.ok()) return status;
+    FillResult(*committed, result);
     result->set_block(static_cast<uint32_t>(block - first_block));
-    sequence.TailCommitted(key);
+    sequence.TailCommitted(*committed);
   } while (sequence.tokens() < end);
+  lock->Renew();
   response->set_tokens(sequence.tokens());
   response->set_committed_tokens(sequence.committed_tokens());
+  return absl::OkStatus();
+}
+
+// FAILED_PRECONDITION where the sequence was sealed otherwise, or does not hold the tokens that the last key
+// stands for.
+absl::Status CheckSeal(const Sequence& sequence, const BlockKey& last_key, uint64_t tokens) {
+  if (sequence.sealed().has_value()) {
+    if (sequence.sealed()->last_key == last_key) return absl::OkStatus();
+    return absl::FailedPreconditionError("the sequence is sealed already, with another last key");
+  }
+  if (last_key.empty() || tokens == sequence.tokens()) return absl::OkStatus();
+  return WithReason(
+      absl::FailedPreconditionError(absl::StrCat("last_key stands for ", tokens, " tokens, the sequence has ",
+                                                 sequence.tokens(), "; append the rest, or drop the tail")),
+      Reason::kGap);
+}
+
+absl::Status SealSequence(ServiceContext& context, SequenceLock& lock, const BlockKey& last_key,
+                          codec::Workspace& ws) {
+  Sequence& sequence = *lock;
+  SealRecord record{.last_key = last_key, .tokens = sequence.committed_tokens()};
+  if (sequence.tail_tokens() > 0 && !last_key.empty()) {
+    record.tokens = sequence.tokens();
+    auto last = CommitTail(context, sequence, last_key, ws);
+    if (!last.ok()) return last.status();
+    record.last = *last;
+  }
+  sequence.Seal(std::move(record));
+  lock.Renew();
   return absl::OkStatus();
 }
 
@@ -138,7 +184,7 @@ void OnPool(ServiceContext& context, std::function<absl::Status(codec::Workspace
 
 absl::Status OpenSequence(ServiceContext& context, grpc::CallbackServerContext* call,
                           const v1::OpenSequenceRequest& request, v1::OpenSequenceResponse* response) {
-  if (auto status = CheckNotDraining(context); !status.ok()) return status;
+  if (auto status = CheckNotDraining(context, call); !status.ok()) return status;
   auto ns = ResolveNamespace(context, request.namespace_id(), call);
   if (!ns.ok()) return ns.status();
   auto shard = (*ns)->descriptor().ResolveShard(FromProto(request.shard()));
@@ -168,9 +214,13 @@ void Append(ServiceContext& context, grpc::CallbackServerContext* call, const gr
         absl::ResourceExhaustedError(absl::StrCat(bulk.bytes(), " bytes in one append; the limit is ",
                                                   context.options.max_chunk_bytes, ": append fewer tokens")));
   }
+  // The message as it came, and its values as they are copied out of it.
+  auto memory = context.messages->Take(2 * bulk.bytes(), 2 * bulk.bytes());
+  if (memory.bytes() < 2 * bulk.bytes()) return done(NoMessageMemory());
   OnPool(
       context,
-      [&context, request, bulk = std::move(bulk), ns = *std::move(ns), response](codec::Workspace& ws) {
+      [&context, request, bulk = std::move(bulk), ns = *std::move(ns), response,
+       memory = std::make_shared<MessageBudget::Share>(std::move(memory))](codec::Workspace& ws) {
         auto values = context.buffers->Take(bulk.bytes());
         if (bulk.CopyWithCrc32c(values->bytes().data()) != request->crc32c()) {
           return absl::DataLossError("the appended bytes do not match their CRC32C; send them again");
@@ -196,19 +246,22 @@ void Seal(ServiceContext& context, grpc::CallbackServerContext* call, const v1::
   }
   OnPool(
       context,
-      [&context, ns = *std::move(ns), handle = request.sequence(), key, response](codec::Workspace& ws) {
-        auto lock = Acquire(context, *ns, handle);
+      [&context, ns = *std::move(ns), handle = request.sequence(), key, tokens = request.tokens(),
+       response](codec::Workspace& ws) {
+        auto lock = context.sequences->Acquire(*ns, handle);
         if (!lock.ok()) return lock.status();
         Sequence& sequence = **lock;
-        response->set_tokens(sequence.committed_tokens());
-        if (sequence.tail_tokens() > 0 && !key.empty()) {
-          const uint64_t tokens = sequence.tokens();
-          if (auto status = CommitTail(context, sequence, key, ws, response->mutable_last()); !status.ok()) {
-            return status;
-          }
-          response->set_tokens(tokens);
+        if (auto status = CheckSeal(sequence, key, tokens); !status.ok()) return status;
+        const bool again = sequence.sealed().has_value();
+        if (!again) {
+          if (auto status = SealSequence(context, *lock, key, ws); !status.ok()) return status;
         }
-        lock->Drop();
+        const SealRecord& record = *sequence.sealed();
+        response->set_tokens(record.tokens);
+        if (record.last.has_value()) {
+          FillResult(*record.last, response->mutable_last());
+          if (again) response->mutable_last()->set_already_stored(true);
+        }
         return absl::OkStatus();
       },
       std::move(done));

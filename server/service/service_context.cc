@@ -25,6 +25,9 @@ absl::Status ServiceOptions::Validate() const {
            CheckRange("max_keys", max_keys, 1, UINT32_MAX),
            CheckRange("max_streams", max_streams, 1, 1'000'000),
            CheckRange("stream_idle_ms", stream_idle_ms, 1, UINT32_MAX),
+           CheckRange("max_stream_ms", max_stream_ms, 1, UINT32_MAX),
+           // A put needs a chunk's worth, an append twice its values.
+           CheckRange("message_memory_bytes", message_memory_bytes, 2 * max_chunk_bytes, uint64_t{1} << 50),
        }) {
     if (!status.ok()) return status;
   }

@@ -13,6 +13,7 @@
 #include "server/ops/metrics.h"
 #include "server/service/active_streams.h"
 #include "server/service/buffer_pool.h"
+#include "server/service/message_budget.h"
 #include "server/service/worker_pool.h"
 #include "server/store/sequence_table.h"
 #include "server/store/store.h"
@@ -28,7 +29,9 @@ struct ServiceOptions {
   uint32_t max_blocks = 4096;                         // per Put, Get and batch call
   uint32_t max_keys = 65'536;                         // per Match and Exists
   uint32_t max_streams = 1024;                        // Put, Get, Watch and data sessions together
-  uint32_t stream_idle_ms = 30'000;  // a Put or Get without progress for this long is cancelled
+  uint32_t stream_idle_ms = 30'000;    // a Put or Get without progress for this long is cancelled
+  uint32_t max_stream_ms = 3'600'000;  // and one that is open for this long
+  uint64_t message_memory_bytes = uint64_t{1} << 30;  // of all calls: credits, windows, appended values
   uint32_t drain_grace_ms = 30'000;
   absl::Status Validate() const;
 };
@@ -45,6 +48,7 @@ struct ServiceContext {
   WorkerPool* pool = nullptr;
   Metrics* metrics = nullptr;
   BufferPool* buffers = nullptr;
+  MessageBudget* messages = nullptr;
   ActiveStreams* streams = nullptr;
   std::atomic<bool> draining{false};  // nothing new is taken in
   std::atomic<bool> stopping{false};  // nor is anything else begun: the process is about to end

@@ -15,7 +15,7 @@ bool Strand::Submit(WorkerPool::Job job) {
 }
 
 bool Strand::Schedule() {
-  return pool_->TrySubmit(priority_, [self = shared_from_this()](codec::Workspace& ws) { self->RunOne(ws); });
+  return pool_->Submit(priority_, [self = shared_from_this()](codec::Workspace& ws) { self->RunOne(ws); });
 }
 
 void Strand::RunOne(codec::Workspace& ws) {

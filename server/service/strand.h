@@ -1,7 +1,7 @@
 // Strand: jobs that run on a WorkerPool one after the other, in order, whichever thread takes them. At most
 // one job of a strand stands in the pool's queue.
 //
-// Thread-safe. Jobs keep alive what they need; a strand may be destroyed once Idle().
+// Thread-safe. Jobs keep alive what they need, and the strand while they wait.
 #ifndef KVCOMPD_SERVER_SERVICE_STRAND_H_
 #define KVCOMPD_SERVER_SERVICE_STRAND_H_
 
@@ -17,7 +17,7 @@ class Strand : public std::enable_shared_from_this<Strand> {
  public:
   Strand(WorkerPool* pool, WorkerPool::Priority priority) : pool_(pool), priority_(priority) {}
 
-  // False: the pool refused; the job was not taken.
+  // False: the pool is shutting down; the job was not taken.
   bool Submit(WorkerPool::Job job);
 
  private:

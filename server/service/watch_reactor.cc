@@ -38,15 +38,14 @@ void WatchReactor::Turn::Wake() {
   reactor->Advance();
 }
 
-bool WatchReactor::Turn::End(const absl::Status& status) {
+void WatchReactor::Turn::End(const absl::Status& status) {
   {
     MutexLock lock(&mutex);
     if (end.ok()) end = status;
-    if (held) return false;
+    if (held) return;
     held = true;
   }
   reactor->Advance();
-  return true;
 }
 
 WatchReactor::WatchReactor(ServiceContext* context, grpc::CallbackServerContext* call,
@@ -55,6 +54,7 @@ WatchReactor::WatchReactor(ServiceContext* context, grpc::CallbackServerContext*
   turn_->reactor = this;
   const absl::Status status = Begin(call, request);
   if (!status.ok()) {
+    CountRejected(*context_, status);
     MutexLock lock(&turn_->mutex);
     turn_->end = status;
   }
@@ -64,41 +64,50 @@ WatchReactor::WatchReactor(ServiceContext* context, grpc::CallbackServerContext*
 absl::Status WatchReactor::Begin(grpc::CallbackServerContext* call, const v1::WatchRequest& request) {
   auto ns = ResolveNamespace(*context_, request.namespace_id(), call);
   if (!ns.ok()) return ns.status();
-  // A drain ends the call with a status that sends the watcher elsewhere; where a slow reader holds up a
-  // write, only cancelling does.
-  const auto cancel = [call, turn = turn_] {
-    if (!turn->End(absl::UnavailableError("the daemon is draining; watch another"))) call->TryCancel();
+  ns_ = *ns;  // which keeps it from being dropped
+  // A drain ends the call with a status that sends the watcher elsewhere; where a reader holds up a write,
+  // the server's shutdown cancels it.
+  const auto cancel = [turn = turn_] {
+    turn->End(absl::UnavailableError("the daemon is draining; watch another"));
   };
   stream_ = context_->streams->Add(context_->clock->NowUs(), cancel, /*may_idle=*/true);
   if (stream_ == nullptr) {
-    CountRejected(*context_, Reason::kMemory);
     return absl::ResourceExhaustedError("too many open streams; try again later");
   }
   // After Add: a drain either finds this stream and cancels it, or is seen here.
-  if (absl::Status status = CheckNotDraining(*context_); !status.ok()) return status;
-  watcher_ = context_->store->watch().Subscribe((*ns)->id(), [turn = turn_] { turn->Wake(); });
-  if (request.snapshot()) {
-    std::vector<Event> stored = context_->store->SnapshotEvents(*ns);
-    backlog_.assign(std::make_move_iterator(stored.begin()), std::make_move_iterator(stored.end()));
-    backlog_.push_back({.kind = Event::Kind::kSnapshotEnd});
-  }
+  if (absl::Status status = CheckNotDraining(*context_, call); !status.ok()) return status;
+  watcher_ = context_->store->watch().Subscribe(ns_->id(), [turn = turn_] { turn->Wake(); });
+  snapshot_ = request.snapshot();
   return absl::OkStatus();
+}
+
+void WatchReactor::FillBacklog() {
+  std::vector<Event> events;
+  if (snapshot_) {
+    while (events.empty() && snapshot_part_ < context_->store->snapshot_parts()) {
+      events = context_->store->SnapshotEvents(ns_, snapshot_part_++);
+    }
+    snapshot_ = !events.empty();
+    if (events.empty()) events.push_back({.kind = Event::Kind::kSnapshotEnd});
+  } else {
+    uint64_t lost = 0;
+    events = watcher_->Take(&lost);
+    lost_ += lost;
+  }
+  backlog_.assign(std::make_move_iterator(events.begin()), std::make_move_iterator(events.end()));
 }
 
 bool WatchReactor::FillMessage() {
   message_.Clear();
-  if (backlog_.empty() && watcher_ != nullptr) {
-    uint64_t lost = 0;
-    std::vector<Event> events = watcher_->Take(&lost);
-    lost_ += lost;
-    backlog_.assign(std::make_move_iterator(events.begin()), std::make_move_iterator(events.end()));
-  }
-  while (!backlog_.empty() && message_.events_size() < kMaxEvents) {
+  while (message_.events_size() < kMaxEvents) {
+    if (backlog_.empty()) FillBacklog();
+    if (backlog_.empty()) break;
     Fill(backlog_.front(), message_.add_events());
     backlog_.pop_front();
   }
   message_.set_lost_events(std::exchange(lost_, 0));
-  return message_.events_size() > 0 || message_.lost_events() > 0;
+  const bool first = !std::exchange(subscribed_told_, true);
+  return first || message_.events_size() > 0 || message_.lost_events() > 0;
 }
 
 void WatchReactor::Advance() {

@@ -2,8 +2,9 @@
 // what happens, up to kMaxEvents a message. A reader that is slower than the events loses the oldest and is
 // told how many in the next message.
 //
-// A snapshot is taken after the subscription: an event may therefore be told twice (once by the snapshot,
-// once as it happened, with the same generation), but none is missed.
+// A snapshot is taken after the subscription, a part of the index at a time as the reader takes it: an event
+// may therefore be told twice (once by the snapshot, once as it happened, with the same generation), but none
+// is missed. The first message comes at once, events or not.
 //
 // Made by KvCacheService::Watch through StartWatch; deletes itself in OnDone. The hub's wake may come from
 // any thread and also late: it holds the state that both share, not the reactor.
@@ -42,17 +43,22 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchResponse> {
     WatchReactor* reactor = nullptr;          // touched by the holder only
 
     void Wake();
-    // False: somebody else has the turn and will end the call when a write under way is done.
-    bool End(const absl::Status& status);
+    // Where somebody else has the turn, that one ends the call, when a write under way is done.
+    void End(const absl::Status& status);
   };
 
   absl::Status Begin(grpc::CallbackServerContext* call, const v1::WatchRequest& request);
   // The holder's: writes what there is, or finishes, or gives the turn up.
   void Advance();
   bool FillMessage();
+  void FillBacklog();
 
   ServiceContext* const context_;
   const std::shared_ptr<Turn> turn_ = std::make_shared<Turn>();
+  std::shared_ptr<Namespace> ns_;
+  bool subscribed_told_ = false;
+  bool snapshot_ = false;  // not told to its end
+  uint32_t snapshot_part_ = 0;
   std::unique_ptr<ActiveStreams::Entry> stream_;
   std::shared_ptr<WatchHub::Watcher> watcher_;
   std::deque<Event> backlog_;  // taken from the watcher, not sent yet

@@ -29,14 +29,23 @@ WorkerPool::WorkerPool(const Options& options)
 WorkerPool::~WorkerPool() { Shutdown(); }
 
 bool WorkerPool::TrySubmit(Priority priority, Job&& job) {
+  return Enqueue(priority, std::move(job), /*limited=*/true);
+}
+
+bool WorkerPool::Submit(Priority priority, Job&& job) {
+  return Enqueue(priority, std::move(job), /*limited=*/false);
+}
+
+bool WorkerPool::Enqueue(Priority priority, Job&& job, bool limited) {
   {
     MutexLock lock(&mutex_);
-    std::deque<Job>& queue = priority == Priority::kRead ? reads_ : writes_;
-    if (stopping_ || queue.size() >= options_.max_queued) {
+    Queue& queue = priority == Priority::kRead ? reads_ : writes_;
+    if (stopping_ || (limited && queue.limited >= options_.max_queued)) {
       ++rejected_;
       return false;
     }
-    queue.push_back(std::move(job));
+    queue.jobs.push_back({std::move(job), limited});
+    queue.limited += limited ? 1 : 0;
   }
   changed_.Signal();
   return true;
@@ -44,11 +53,12 @@ bool WorkerPool::TrySubmit(Priority priority, Job&& job) {
 
 WorkerPool::Job WorkerPool::TakeNext() {
   const bool write = reads_.empty() || (!writes_.empty() && reads_since_write_ >= kWriteEvery - 1);
-  std::deque<Job>& queue = write ? writes_ : reads_;
+  Queue& queue = write ? writes_ : reads_;
   // Only reads that made a write wait count.
   reads_since_write_ = write || writes_.empty() ? 0 : reads_since_write_ + 1;
-  Job job = std::move(queue.front());
-  queue.pop_front();
+  Job job = std::move(queue.jobs.front().job);
+  queue.limited -= queue.jobs.front().limited ? 1 : 0;
+  queue.jobs.pop_front();
   return job;
 }
 
@@ -86,8 +96,8 @@ WorkerPool::Stats WorkerPool::stats() const {
   MutexLock lock(&mutex_);
   Stats stats;
   stats.threads = num_threads_;
-  stats.queued_reads = reads_.size();
-  stats.queued_writes = writes_.size();
+  stats.queued_reads = reads_.jobs.size();
+  stats.queued_writes = writes_.jobs.size();
   stats.running = running_;
   stats.done = done_;
   stats.rejected = rejected_;

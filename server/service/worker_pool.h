@@ -1,6 +1,7 @@
-// WorkerPool: the threads that encode and decode, with a bounded queue each for reads (decode) and writes
-// (prefill). Reads go first, because a decode worker waits for them; of any eight jobs taken while both
-// queues have some, one is a write, so that writes go on.
+// WorkerPool: the threads that encode and decode, with a queue each for reads (decode) and writes (prefill).
+// Reads go first, because a decode worker waits for them; of any eight jobs taken while both queues have
+// some, one is a write, so that writes go on. The jobs of single calls are bounded here; those of streams by
+// the number of streams, of which each has only a few in a queue: so calls cannot push streams out.
 //
 // Called by the RPC handlers. Thread-safe. Every thread has a codec workspace of its own, handed to its jobs.
 //
@@ -29,7 +30,7 @@ class WorkerPool {
 
   struct Options {
     uint32_t threads = 0;           // 0: one a core
-    uint32_t max_queued = 1024;     // in each queue
+    uint32_t max_queued = 1024;     // by TrySubmit, in each queue
     absl::Status Validate() const;  // at most 1024 threads; at least 1 queued
   };
   struct Stats {
@@ -46,8 +47,11 @@ class WorkerPool {
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
-  // False: the queue is full or the pool is shutting down; the job is then left as it was.
+  // For a single call. False: max_queued wait already, or the pool is shutting down; the job is then left as
+  // it was.
   bool TrySubmit(Priority priority, Job&& job);
+  // For a stream, which has at most a few jobs waiting. False: the pool is shutting down.
+  bool Submit(Priority priority, Job&& job);
   // Takes nothing new, runs what is queued, joins the threads. Idempotent; not from a job.
   void Shutdown();
   Stats stats() const;
@@ -55,15 +59,26 @@ class WorkerPool {
  private:
   static constexpr uint32_t kWriteEvery = 8;
 
+  struct Queue {
+    struct Entry {
+      Job job;
+      bool limited;
+    };
+    std::deque<Entry> jobs;
+    uint32_t limited = 0;  // those that max_queued counts
+    bool empty() const { return jobs.empty(); }
+  };
+
   void Work();
+  bool Enqueue(Priority priority, Job&& job, bool limited);
   bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return reads_.empty() && writes_.empty(); }
   Job TakeNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Options options_;
   mutable Mutex mutex_;
   CondVar changed_;
-  std::deque<Job> reads_ ABSL_GUARDED_BY(mutex_);
-  std::deque<Job> writes_ ABSL_GUARDED_BY(mutex_);
+  Queue reads_ ABSL_GUARDED_BY(mutex_);
+  Queue writes_ ABSL_GUARDED_BY(mutex_);
   uint32_t reads_since_write_ ABSL_GUARDED_BY(mutex_) = 0;
   uint32_t running_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t done_ ABSL_GUARDED_BY(mutex_) = 0;

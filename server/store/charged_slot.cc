@@ -29,8 +29,7 @@ void ChargedSlot::Shrink(uint64_t bytes) {
 
 void ChargedSlot::MoveTo(ChargeKind kind) {
   if (slot_.empty() || kind == kind_) return;
-  account_->of(kind) += charged_bytes();
-  account_->of(kind_) -= charged_bytes();
+  account_->Move(kind_, kind, charged_bytes());
   kind_ = kind;
 }
 

@@ -22,6 +22,15 @@ ClaimTable::Outcome ClaimTable::Begin(const Namespace* ns, const BlockKey& key, 
   return Outcome::kClaimed;
 }
 
+bool ClaimTable::Claimed(const Namespace* ns, const BlockKey& key, const ShardRange& range,
+                         const std::string& put_id) const {
+  auto it = claims_.find(Block(ns, key));
+  if (it == claims_.end()) return false;
+  return std::any_of(it->second.begin(), it->second.end(), [&](const Claim& claim) {
+    return (put_id.empty() || claim.put_id != put_id) && Contains(claim.range, range);
+  });
+}
+
 bool ClaimTable::Touch(const Namespace* ns, const BlockKey& key, uint64_t number, int64_t now_us) {
   auto it = claims_.find(Block(ns, key));
   if (it == claims_.end()) return false;

@@ -30,6 +30,9 @@ class ClaimTable {
   // `number` is never used again. An empty put_id takes over nothing.
   Outcome Begin(const Namespace* ns, const BlockKey& key, const ShardRange& range, const std::string& put_id,
                 uint64_t number, int64_t now_us);
+  // Whether Begin would answer kInProgress.
+  bool Claimed(const Namespace* ns, const BlockKey& key, const ShardRange& range,
+               const std::string& put_id) const;
   // Both false where the claim is gone.
   bool Touch(const Namespace* ns, const BlockKey& key, uint64_t number, int64_t now_us);
   bool End(const Namespace* ns, const BlockKey& key, uint64_t number);

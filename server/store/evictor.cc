@@ -42,48 +42,48 @@ IndexShard* Evictor::OldestShardOf(const Namespace* ns, uint64_t last_tick) cons
   return oldest;
 }
 
-Evictor::Evicted Evictor::Evict(Cause cause, const Namespace* ns, absl::FunctionRef<bool()> enough) {
-  RemovedBlocks removed;
+bool Evictor::Evict(Cause cause, const Namespace* ns, absl::FunctionRef<bool()> enough,
+                    RemovedBlocks* removed) {
+  const uint64_t blocks_before = removed->blocks();
   // What is used from now on is out of bounds, what is passed over as well: so the walk ends.
   const uint64_t last_tick = index_->last_tick();
   uint32_t passed = 0;
   while (passed < kMaxPassed && !enough()) {
     IndexShard* shard = ns == nullptr ? OldestShard(last_tick) : OldestShardOf(ns, last_tick);
     if (shard == nullptr) break;
-    const uint64_t before = removed.blocks();
+    const uint64_t before = removed->blocks();
     {
       MutexLock lock(&shard->mutex);
       BlockEntry* entry = ns == nullptr ? shard->blocks.Oldest() : shard->blocks.OldestOf(ns);
       if (entry != nullptr && entry->tick <= last_tick) {
         if (Evictable(*entry)) {
-          index_->Remove(shard, entry, Reason::kEvicted, &removed);
+          index_->Remove(shard, entry, Reason::kEvicted, removed);
         } else {
           index_->Touch(shard, entry);
         }
       }
     }
-    removed.Finish();
-    if (removed.blocks() == before) ++passed;
+    removed->Free();
+    if (removed->blocks() == before) ++passed;
   }
-  evicted(cause)->Increment(static_cast<double>(removed.blocks()));
-  return {removed.blocks(), removed.encoded_bytes()};
+  evicted(cause)->Increment(static_cast<double>(removed->blocks() - blocks_before));
+  return passed < kMaxPassed;
 }
 
-Evictor::Evicted Evictor::EvictUnusedSince(Cause cause, int64_t cutoff_us) {
-  RemovedBlocks removed;
+void Evictor::EvictUnusedSince(Cause cause, int64_t cutoff_us, RemovedBlocks* removed) {
+  const uint64_t blocks_before = removed->blocks();
   for (const auto& shard : index_->shards()) {
     {
       IndexShard* const s = shard.get();
       MutexLock lock(&s->mutex);
       s->blocks.ForEach([&](BlockEntry* entry) ABSL_NO_THREAD_SAFETY_ANALYSIS {
         if (entry->used_us > cutoff_us || !Evictable(*entry)) return;
-        index_->Remove(s, entry, Reason::kEvicted, &removed);
+        index_->Remove(s, entry, Reason::kEvicted, removed);
       });
     }
-    removed.Finish();
+    removed->Free();
   }
-  evicted(cause)->Increment(static_cast<double>(removed.blocks()));
-  return {removed.blocks(), removed.encoded_bytes()};
+  evicted(cause)->Increment(static_cast<double>(removed->blocks() - blocks_before));
 }
 
 }  // namespace kvcompd::server

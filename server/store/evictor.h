@@ -5,7 +5,8 @@
 // Called by SlotAllocator and by the store's Trim. Thread-safe. Exact least-recently-used order where nothing
 // else happens at the same time; approximate under concurrency.
 //
-//   evictor.Evict(Evictor::Cause::kWatermark, nullptr, [&] { return arena.used_bytes() <= target; });
+//   RemovedBlocks removed;   // before any lock: it wakes watchers when it goes
+//   evictor.Evict(Evictor::Cause::kTrim, nullptr, [&] { return arena.used_bytes() <= target; }, &removed);
 #ifndef KVCOMPD_SERVER_STORE_EVICTOR_H_
 #define KVCOMPD_SERVER_STORE_EVICTOR_H_
 
@@ -21,24 +22,20 @@ namespace kvcompd::server {
 class Evictor {
  public:
   enum class Cause { kWatermark, kQuota, kMemory, kTrim };
-  struct Evicted {
-    uint64_t blocks = 0;
-    uint64_t encoded_bytes = 0;
-  };
-
   Evictor(Index* index, Metrics* metrics);
 
   // Evicts one block after the other, of one namespace or of all (null), until enough() or nothing is left.
-  // The memory of each is free when enough() is asked again.
-  Evicted Evict(Cause cause, const Namespace* ns, absl::FunctionRef<bool()> enough);
+  // The memory of each is free when enough() is asked again. False: it gave up, after kMaxPassed blocks that
+  // may not be evicted.
+  bool Evict(Cause cause, const Namespace* ns, absl::FunctionRef<bool()> enough, RemovedBlocks* removed);
   // Those last used at or before a time.
-  Evicted EvictUnusedSince(Cause cause, int64_t cutoff_us);
+  void EvictUnusedSince(Cause cause, int64_t cutoff_us, RemovedBlocks* removed);
 
- private:
   // A call gives up after coming across so many blocks that it may not evict: with most of the memory leased
   // a put must not walk all of it.
   static constexpr uint32_t kMaxPassed = 4096;
 
+ private:
   // The shard with the oldest block; null where none is older than `last_tick`.
   IndexShard* OldestShard(uint64_t last_tick) const;
   IndexShard* OldestShardOf(const Namespace* ns, uint64_t last_tick) const;

@@ -21,11 +21,6 @@ Event EventOf(Event::Kind kind, const BlockEntry& entry, uint64_t epoch, Reason 
 
 }  // namespace
 
-void RemovedBlocks::Finish() {
-  WatchHub::Wake(&wake_);
-  entries_.clear();
-}
-
 Index::Index(uint32_t num_shards, uint64_t epoch, const Clock* clock, WatchHub* watch, Metrics* metrics)
     : mask_(num_shards - 1), epoch_(epoch), clock_(clock), watch_(watch) {
   for (uint32_t i = 0; i < num_shards; ++i) shards_.push_back(std::make_unique<IndexShard>());

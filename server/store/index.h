@@ -37,23 +37,24 @@ struct IndexShard {
   PinTable pins ABSL_GUARDED_BY(mutex);
 };
 
-// What left the index under a lock, and what is to be done without it: wake watchers, drop references.
+// What left the index under a lock, and what is to be done without it: drop references, wake watchers (when
+// it goes, so it is declared before any lock).
 class RemovedBlocks {
  public:
   RemovedBlocks() = default;
-  ~RemovedBlocks() { Finish(); }
+  ~RemovedBlocks() { WatchHub::Wake(&wake_); }
   RemovedBlocks(const RemovedBlocks&) = delete;
   RemovedBlocks& operator=(const RemovedBlocks&) = delete;
 
-  void Finish();  // no lock may be held
-  // Totals, also after Finish.
+  void Free() { entries_.clear(); }  // their memory; no index shard's lock may be held
+  // Totals, also after Free.
   uint64_t blocks() const { return blocks_; }
   uint64_t encoded_bytes() const { return encoded_bytes_; }
 
  private:
   friend class Index;
-  std::vector<std::unique_ptr<BlockEntry>> entries_;
   WatchHub::WakeList wake_;
+  std::vector<std::unique_ptr<BlockEntry>> entries_;
   uint64_t blocks_ = 0;
   uint64_t encoded_bytes_ = 0;
 };

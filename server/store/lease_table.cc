@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "server/store/random_id.h"
 
 namespace kvcompd::server {
@@ -11,7 +12,9 @@ namespace {
 constexpr char kRefused[] = "kvcompd_lease_refused_blocks_total";
 constexpr char kRefusedHelp[] = "Blocks that were asked for and not leased";
 
-absl::Status Ended() { return absl::FailedPreconditionError("the lease has expired or is not known"); }
+absl::Status Ended() {
+  return absl::FailedPreconditionError("the lease has expired or is not known; match and lease again");
+}
 
 }  // namespace
 
@@ -41,12 +44,8 @@ LeaseTable::Grant LeaseTable::Add(const Namespace& ns, std::span<const BlockSnap
     refused_limit_->Increment(static_cast<double>(blocks.size()));
     return Grant();
   }
-  uint64_t& tenant_bytes = tenant_bytes_[ns.tenant()];
   for (const BlockSnapshot& block : blocks) {
-    const uint64_t bytes = block.charged_bytes();
-    if (tenant_bytes + bytes > options_.tenant_quota_bytes) break;
-    tenant_bytes += bytes;
-    record.bytes += bytes;
+    if (!Hold(ns.tenant(), block.shards)) break;
     record.shards.insert(record.shards.end(), block.shards.begin(), block.shards.end());
     ++grant.blocks;
   }
@@ -57,6 +56,69 @@ LeaseTable::Grant LeaseTable::Add(const Namespace& ns, std::span<const BlockSnap
   grant.id = id;
   records_.emplace(std::move(id), std::move(record));
   return grant;
+}
+
+bool LeaseTable::Hold(const std::string& tenant, std::span<const std::shared_ptr<const StoredShard>> shards) {
+  uint64_t bytes = 0;
+  for (const auto& shard : shards) {
+    if (!holders_.contains(shard.get())) bytes += shard->slot.charged_bytes();
+  }
+  if (bytes > 0) {
+    uint64_t& held = tenant_bytes_[tenant];
+    if (held + bytes > options_.tenant_quota_bytes) {
+      if (held == 0) tenant_bytes_.erase(tenant);
+      return false;
+    }
+    held += bytes;
+  }
+  for (const auto& shard : shards) ++holders_[shard.get()];
+  return true;
+}
+
+void LeaseTable::LetGo(const std::string& tenant, const Shards& shards) {
+  for (const auto& shard : shards) {
+    auto holder = holders_.find(shard.get());
+    if (--holder->second > 0) continue;
+    holders_.erase(holder);
+    auto held = tenant_bytes_.find(tenant);
+    held->second -= shard->slot.charged_bytes();
+    if (held->second == 0) tenant_bytes_.erase(held);
+  }
+}
+
+// What the shards of a block that is being read share ownership of.
+class LeaseTable::Read {
+ public:
+  Read(LeaseTable* table, const Namespace* ns, Shards shards)
+      : table_(table), ns_(ns), shards_(std::move(shards)) {}
+  ~Read() {
+    MutexLock lock(&table_->mutex_);
+    table_->LetGo(ns_->tenant(), shards_);
+    --table_->reads_;
+  }  // the shards go after the lock
+  const Shards& shards() const { return shards_; }
+
+ private:
+  LeaseTable* const table_;
+  const Namespace* const ns_;  // stays while a slot of it is in use
+  const Shards shards_;
+};
+
+absl::StatusOr<BlockSnapshot> LeaseTable::BeginRead(const Namespace& ns, BlockSnapshot block) {
+  {
+    MutexLock lock(&mutex_);
+    if (!Hold(ns.tenant(), block.shards)) {
+      refused_quota_->Increment();
+      return absl::ResourceExhaustedError(
+          absl::StrCat("the tenant leases and reads as much as it may, ", options_.tenant_quota_bytes,
+                       " bytes; read fewer blocks at once, or release leases"));
+    }
+    ++reads_;
+  }
+  const auto read = std::make_shared<const Read>(this, &ns, std::move(block.shards));
+  block.shards.clear();
+  for (const auto& shard : read->shards()) block.shards.emplace_back(read, shard.get());
+  return block;
 }
 
 absl::StatusOr<uint32_t> LeaseTable::Renew(const Namespace& ns, const std::string& id, uint32_t ttl_ms) {
@@ -80,9 +142,7 @@ absl::Status LeaseTable::Check(const Namespace& ns, const std::string& id) const
 LeaseTable::Record LeaseTable::Extract(Records::iterator it) {
   Record record = std::move(it->second);
   records_.erase(it);
-  auto tenant = tenant_bytes_.find(record.ns->tenant());
-  tenant->second -= record.bytes;
-  if (tenant->second == 0) tenant_bytes_.erase(tenant);
+  LetGo(record.ns->tenant(), record.shards);
   return record;
 }
 
@@ -107,6 +167,11 @@ void LeaseTable::DropExpired() {
     if (record->second.expires_us <= now) dropped.push_back(Extract(record));
   }
   expired_->Increment(static_cast<double>(dropped.size()));
+}
+
+size_t LeaseTable::reads() const {
+  MutexLock lock(&mutex_);
+  return reads_;
 }
 
 size_t LeaseTable::size() const {

@@ -19,24 +19,42 @@ std::atomic<uint64_t>& Namespace::Account::of(ChargeKind kind) {
   return stored_bytes;
 }
 
+void Namespace::Account::Add(ChargeKind kind, uint64_t bytes) {
+  of(kind) += bytes;
+  if (kind != ChargeKind::kStored && all_unstored_bytes != nullptr) *all_unstored_bytes += bytes;
+}
+
+void Namespace::Account::Subtract(ChargeKind kind, uint64_t bytes) {
+  of(kind) -= bytes;
+  if (kind != ChargeKind::kStored && all_unstored_bytes != nullptr) *all_unstored_bytes -= bytes;
+}
+
 void Namespace::Account::Charge(ChargeKind kind, uint64_t bytes) {
   charged_bytes += bytes;
-  of(kind) += bytes;
+  Add(kind, bytes);
 }
 
 void Namespace::Account::Uncharge(ChargeKind kind, uint64_t bytes) {
-  of(kind) -= bytes;
+  Subtract(kind, bytes);
   charged_bytes -= bytes;
 }
 
-Namespace::Namespace(std::string tenant, std::string name, ModelDescriptor descriptor, NamespacePolicy policy)
+void Namespace::Account::Move(ChargeKind from, ChargeKind to, uint64_t bytes) {
+  Add(to, bytes);
+  Subtract(from, bytes);
+}
+
+Namespace::Namespace(std::string tenant, std::string name, ModelDescriptor descriptor, NamespacePolicy policy,
+                     std::atomic<uint64_t>* all_unstored_bytes)
     : id_(MakeId(tenant, descriptor.Fingerprint())),
       tenant_(std::move(tenant)),
       name_(std::move(name)),
       descriptor_(std::move(descriptor)),
       fingerprint_(descriptor_.Fingerprint()),
       policy_(std::move(policy)),
-      codebooks_(fingerprint_) {}
+      codebooks_(fingerprint_) {
+  account_.all_unstored_bytes = all_unstored_bytes;
+}
 
 Namespace::Id Namespace::MakeId(std::string_view tenant, const kvcompd::Fingerprint& fingerprint) {
   std::string bytes;

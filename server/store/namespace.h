@@ -1,6 +1,7 @@
 // Namespace: tenant + fingerprint, with its mutable policy, its account of bytes and its codebooks.
 //
-// Made and found by NamespaceTable; read by the service. Thread-safe. Lives as long as the store.
+// Made and found by NamespaceTable; read by the service. Thread-safe. It stays for as long as anybody holds
+// it or a slot is charged to it.
 //
 //   auto ns = store.FindNamespace(id);
 //   auto set = ns->codebooks().Current(ns->policy().profile);
@@ -40,7 +41,10 @@ class Namespace {
  public:
   using Id = std::string;  // 16 bytes
 
-  Namespace(std::string tenant, std::string name, ModelDescriptor descriptor, NamespacePolicy policy);
+  // all_unstored_bytes: what every namespace together has staged and in tails, kept up to date by the
+  // account; may be null.
+  Namespace(std::string tenant, std::string name, ModelDescriptor descriptor, NamespacePolicy policy,
+            std::atomic<uint64_t>* all_unstored_bytes = nullptr);
 
   // First 16 bytes of SHA-256("kvcompd.namespace.v1", u32 length, tenant, fingerprint).
   static Id MakeId(std::string_view tenant, const Fingerprint& fingerprint);
@@ -74,9 +78,16 @@ class Namespace {
     std::atomic<uint64_t> encoded_bytes{0};  // exact container bytes of committed shards
     std::atomic<uint64_t> raw_bytes{0};
 
-    std::atomic<uint64_t>& of(ChargeKind kind);
+    std::atomic<uint64_t>* all_unstored_bytes = nullptr;
+
     void Charge(ChargeKind kind, uint64_t bytes);
-    void Uncharge(ChargeKind kind, uint64_t bytes);
+    void Uncharge(ChargeKind kind, uint64_t bytes);  // its last access may let the namespace be dropped
+    void Move(ChargeKind from, ChargeKind to, uint64_t bytes);
+
+   private:
+    void Add(ChargeKind kind, uint64_t bytes);
+    void Subtract(ChargeKind kind, uint64_t bytes);
+    std::atomic<uint64_t>& of(ChargeKind kind);
   };
   Account& account() { return account_; }
   const Account& account() const { return account_; }

@@ -22,7 +22,30 @@ absl::Status CheckPolicy(const NamespacePolicy& policy) {
 
 }  // namespace
 
-NamespaceTable::NamespaceTable(uint32_t max_namespaces) : max_namespaces_(max_namespaces) {}
+NamespaceTable::NamespaceTable(uint32_t max_namespaces, Metrics* metrics)
+    : max_namespaces_(max_namespaces),
+      dropped_(&metrics->Counter("kvcompd_namespaces_dropped_total",
+                                 "Unused namespaces that gave way to new ones")) {}
+
+// Who holds a namespace got it from this table, under its lock, or from somebody who holds it: so one that
+// only the table holds stays unheld here. Whoever else points to it has a slot charged to it.
+bool NamespaceTable::DropUnused() {
+  auto oldest = by_id_.end();
+  for (auto it = by_id_.begin(); it != by_id_.end(); ++it) {
+    const Entry& entry = it->second;
+    if (entry.ns.use_count() > 1 + static_cast<int64_t>(entry.names)) continue;
+    if (entry.ns->account().charged_bytes != 0) continue;
+    if (oldest == by_id_.end() || entry.used < oldest->second.used) oldest = it;
+  }
+  if (oldest == by_id_.end()) return false;
+  for (auto it = by_name_.begin(); it != by_name_.end();) {
+    auto named = it++;
+    if (named->second == oldest->second.ns) by_name_.erase(named);
+  }
+  by_id_.erase(oldest);
+  dropped_->Increment();
+  return true;
+}
 
 absl::StatusOr<NamespaceTable::Opened> NamespaceTable::Attach(const Name& name) const {
   auto named = by_name_.find(name);
@@ -36,8 +59,12 @@ absl::Status NamespaceTable::AddName(const Name& name, const std::shared_ptr<Nam
   if (name.second.empty()) return absl::OkStatus();
   auto named = by_name_.find(name);
   if (named == by_name_.end()) {
-    if (by_name_.size() >= max_namespaces_) return absl::ResourceExhaustedError("too many namespace names");
+    if (by_name_.size() >= max_namespaces_) {
+      return absl::ResourceExhaustedError(
+          "too many namespace names; attach by one that is there, or without a name");
+    }
     by_name_.emplace(name, ns);
+    ++by_id_.at(ns->id()).names;
     return absl::OkStatus();
   }
   if (named->second == ns) return absl::OkStatus();
@@ -52,7 +79,9 @@ absl::StatusOr<NamespaceTable::Opened> NamespaceTable::Open(const std::string& t
                                                             const NamespacePolicy& policy) {
   if (!descriptor.has_value()) {
     MutexLock lock(&mutex_);
-    return Attach({tenant, name});
+    auto attached = Attach({tenant, name});
+    if (attached.ok()) by_id_.at(attached->ns->id()).used = ++uses_;
+    return attached;
   }
   absl::Status valid = descriptor->Validate();
   if (!valid.ok()) return valid;
@@ -61,24 +90,34 @@ absl::StatusOr<NamespaceTable::Opened> NamespaceTable::Open(const std::string& t
   MutexLock lock(&mutex_);
   auto known = by_id_.find(id);
   if (known != by_id_.end()) {
-    absl::Status named = AddName({tenant, name}, known->second);
+    const std::shared_ptr<Namespace> ns = known->second.ns;
+    absl::Status named = AddName({tenant, name}, ns);
     if (!named.ok()) return named;
-    return Opened{known->second, false};
+    known->second.used = ++uses_;
+    return Opened{ns, false};
   }
   valid = CheckPolicy(policy);
   if (!valid.ok()) return valid;
-  if (by_id_.size() >= max_namespaces_) return absl::ResourceExhaustedError("too many namespaces");
-  auto ns = std::make_shared<Namespace>(tenant, name, *descriptor, policy);
+  if (by_id_.size() >= max_namespaces_ && !DropUnused()) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "all of the ", max_namespaces_, " namespaces are in use; flush one, or raise the limit"));
+  }
+  auto ns = std::make_shared<Namespace>(tenant, name, *descriptor, policy, &unstored_bytes_);
+  by_id_.emplace(id, Entry{.ns = ns, .used = ++uses_});
   absl::Status named = AddName({tenant, name}, ns);
-  if (!named.ok()) return named;
-  by_id_.emplace(id, ns);
+  if (!named.ok()) {
+    by_id_.erase(id);
+    return named;
+  }
   return Opened{std::move(ns), true};
 }
 
 std::shared_ptr<Namespace> NamespaceTable::Find(std::string_view id) const {
   MutexLock lock(&mutex_);
   auto it = by_id_.find(ToAbsl(id));
-  return it == by_id_.end() ? nullptr : it->second;
+  if (it == by_id_.end()) return nullptr;
+  it->second.used = ++uses_;
+  return it->second.ns;
 }
 
 std::vector<std::shared_ptr<Namespace>> NamespaceTable::List() const {
@@ -86,7 +125,7 @@ std::vector<std::shared_ptr<Namespace>> NamespaceTable::List() const {
   {
     MutexLock lock(&mutex_);
     list.reserve(by_id_.size());
-    for (const auto& [id, ns] : by_id_) list.push_back(ns);
+    for (const auto& [id, entry] : by_id_) list.push_back(entry.ns);
   }
   std::sort(list.begin(), list.end(), [](const auto& a, const auto& b) {
     return std::tie(a->tenant(), a->name(), a->id()) < std::tie(b->tenant(), b->name(), b->id());

@@ -53,21 +53,29 @@ void Sequence::CopyRows(ByteSpan data, uint32_t data_tokens, uint32_t skip, uint
   }
 }
 
-absl::StatusOr<uint32_t> Sequence::Append(uint64_t first_token, uint32_t tokens, ByteSpan data) {
+absl::StatusOr<uint32_t> Sequence::Append(uint64_t first_token, uint32_t tokens, ByteSpan data,
+                                          Reason* reason) {
+  *reason = Reason::kMalformed;
+  if (sealed_.has_value()) {
+    *reason = Reason::kNotStored;
+    return absl::FailedPreconditionError("the sequence is sealed; open another after its last block");
+  }
   if (first_token > this->tokens()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("append at token ", first_token, ", the sequence ends at ", this->tokens()));
+    *reason = Reason::kGap;
+    return absl::FailedPreconditionError(absl::StrCat(
+        "append at token ", first_token, ", the sequence ends at ", this->tokens(), "; append from there"));
   }
   const uint64_t token_bytes =
       uint64_t{shard_.layer_count} * shard_.head_count * (RowBytes(Tensor::kK) + RowBytes(Tensor::kV));
   if (data.size() != token_bytes * tokens) {
     return absl::InvalidArgumentError(
-        absl::StrCat(data.size(), " bytes for ", tokens, " tokens of ", token_bytes, " bytes"));
+        absl::StrCat(data.size(), " bytes for ", tokens, " tokens of ", token_bytes,
+                     " bytes each over the shard's layers, K and V, and heads"));
   }
   const uint64_t held = this->tokens() - first_token;
   if (held >= tokens || tail_full()) return 0;
   if (tail_.empty()) {
-    absl::StatusOr<ChargedSlot> slot = store_->AllocateTail(ns_, tail_bytes());
+    absl::StatusOr<ChargedSlot> slot = store_->AllocateTail(ns_, tail_bytes(), reason);
     if (!slot.ok()) return slot.status();
     tail_ = *std::move(slot);
   }
@@ -78,25 +86,45 @@ absl::StatusOr<uint32_t> Sequence::Append(uint64_t first_token, uint32_t tokens,
   return rows;
 }
 
-void Sequence::TailCommitted(const BlockKey& key) {
-  parent_ = key;
+void Sequence::TailCommitted(const SequenceBlock& block) {
+  if (blocks_.empty()) first_remembered_ = committed_tokens_ / tokens_per_block();
+  blocks_.push_back(block);
+  if (blocks_.size() > kMaxRemembered) ForgetBefore(first_remembered_ + 1);
+  parent_ = block.key;
   committed_tokens_ += tail_tokens_;
   tail_tokens_ = 0;
+}
+
+const SequenceBlock* Sequence::Committed(uint64_t block) const {
+  if (block < first_remembered_ || block - first_remembered_ >= blocks_.size()) return nullptr;
+  return &blocks_[block - first_remembered_];
+}
+
+void Sequence::ForgetBefore(uint64_t block) {
+  while (!blocks_.empty() && first_remembered_ < block) {
+    blocks_.pop_front();
+    ++first_remembered_;
+  }
+}
+
+void Sequence::Seal(SealRecord record) {
+  sealed_ = std::move(record);
+  tail_.Reset();
+  tail_tokens_ = 0;
+  blocks_.clear();
 }
 
 SequenceLock::SequenceLock(SequenceTable* table, std::string handle, std::shared_ptr<Sequence> sequence)
     : table_(table), handle_(std::move(handle)), sequence_(std::move(sequence)) {}
 
 SequenceLock::SequenceLock(SequenceLock&& other) noexcept
-    : table_(other.table_), handle_(std::move(other.handle_)), sequence_(std::move(other.sequence_)) {}
+    : table_(other.table_),
+      handle_(std::move(other.handle_)),
+      sequence_(std::move(other.sequence_)),
+      renew_(other.renew_) {}
 
 SequenceLock::~SequenceLock() {
-  if (sequence_ != nullptr) table_->Release(handle_, sequence_.get(), /*drop=*/false);
-}
-
-void SequenceLock::Drop() {
-  table_->Release(handle_, sequence_.get(), /*drop=*/true);
-  sequence_.reset();
+  if (sequence_ != nullptr) table_->Release(handle_, sequence_.get(), renew_);
 }
 
 absl::Status SequenceTable::Options::Validate() const {
@@ -127,71 +155,75 @@ absl::StatusOr<SequenceTable::Opened> SequenceTable::Open(const std::shared_ptr<
   sequence->ttl_ms_ = opened.ttl_ms;
   sequence->expires_us_ = clock_->NowUs() + int64_t{opened.ttl_ms} * 1000;
   MutexLock lock(&mutex_);
-  if (sequences_.size() >= options_.max_sequences) {
+  if (sequences_.size() >= options_.max_sequences && !ForgetSealed()) {
     refused_->Increment();
-    return absl::ResourceExhaustedError(
-        absl::StrCat("as many sequences are open as may be, ", options_.max_sequences));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "as many sequences are open as may be, ", options_.max_sequences, "; seal some, or try again later"));
   }
   sequences_.emplace(opened.handle, std::move(sequence));
   return opened;
 }
 
-absl::StatusOr<SequenceLock> SequenceTable::Acquire(const Namespace& ns, const std::string& handle,
-                                                    absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
-  const absl::Status not_found = absl::NotFoundError("the sequence has expired or is not known");
-  std::shared_ptr<Sequence> sequence;  // outlives the lock: the last reference frees its tail
+absl::StatusOr<SequenceLock> SequenceTable::Acquire(const Namespace& ns, const std::string& handle) {
   MutexLock lock(&mutex_);
   auto it = sequences_.find(handle);
-  if (it == sequences_.end() || it->second->ns_.get() != &ns) return not_found;
-  sequence = it->second;
-  while (sequence->held_ && !sequence->gone_) {
-    const absl::Duration left = deadline - absl::Now();
-    if (left <= absl::ZeroDuration()) {
-      return absl::DeadlineExceededError("another call holds the sequence");
-    }
-    released_.WaitFor(&mutex_, left);
+  // What is held is in use, whatever the clock says.
+  if (it == sequences_.end() || it->second->ns_.get() != &ns ||
+      (!it->second->held_ && it->second->expires_us_ <= clock_->NowUs())) {
+    return absl::NotFoundError("the sequence has expired or is not known; open another");
   }
-  if (sequence->gone_ || sequence->expires_us_ <= clock_->NowUs()) return not_found;
-  sequence->held_ = true;
-  return SequenceLock(this, handle, std::move(sequence));
+  if (it->second->held_) {
+    return absl::AbortedError("another call is using this sequence; repeat this one when it has ended");
+  }
+  it->second->held_ = true;
+  return SequenceLock(this, handle, it->second);
 }
 
-void SequenceTable::Release(const std::string& handle, Sequence* sequence, bool drop) {
-  std::shared_ptr<Sequence> dropped;
-  {
-    MutexLock lock(&mutex_);
-    sequence->held_ = false;
-    sequence->expires_us_ = clock_->NowUs() + int64_t{sequence->ttl_ms_} * 1000;
-    if (drop) {
-      sequence->gone_ = true;
-      auto it = sequences_.find(handle);
-      if (it != sequences_.end()) {
-        dropped = std::move(it->second);
-        sequences_.erase(it);
-      }
-    }
+void SequenceTable::Release(const std::string& handle, Sequence* sequence, bool renew) {
+  MutexLock lock(&mutex_);
+  sequence->held_ = false;
+  if (renew) sequence->expires_us_ = clock_->NowUs() + int64_t{sequence->ttl_ms_} * 1000;
+  if (!sequence->sealed().has_value() || sequence->counted_sealed_) return;
+  sequence->counted_sealed_ = true;
+  ++sealed_live_;
+  sealed_.push_back(handle);
+}
+
+bool SequenceTable::ForgetSealed() {
+  while (!sealed_.empty()) {
+    auto it = sequences_.find(sealed_.front());
+    sealed_.pop_front();
+    if (it == sequences_.end() || it->second->held_) continue;
+    sequences_.erase(it);
+    --sealed_live_;
+    return true;
   }
-  released_.SignalAll();
+  return false;
 }
 
 void SequenceTable::Tick() {
   const int64_t now = clock_->NowUs();
   std::vector<std::shared_ptr<Sequence>> dropped;  // freed after the lock
+  size_t expired = 0;
   MutexLock lock(&mutex_);
   for (auto it = sequences_.begin(); it != sequences_.end();) {
     auto sequence = it++;
     if (sequence->second->held_ || sequence->second->expires_us_ > now) continue;
-    sequence->second->gone_ = true;
+    if (sequence->second->counted_sealed_) {
+      --sealed_live_;
+    } else {
+      ++expired;
+    }
     dropped.push_back(std::move(sequence->second));
     sequences_.erase(sequence);
   }
-  expired_->Increment(static_cast<double>(dropped.size()));
+  expired_->Increment(static_cast<double>(expired));
+  while (!sealed_.empty() && !sequences_.contains(sealed_.front())) sealed_.pop_front();
 }
 
 size_t SequenceTable::size() const {
   MutexLock lock(&mutex_);
-  return sequences_.size();
+  return sequences_.size() - sealed_live_;
 }
 
 }  // namespace kvcompd::server

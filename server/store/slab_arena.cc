@@ -142,9 +142,7 @@ absl::StatusOr<SlabArena::Slot> SlabArena::Allocate(uint64_t bytes) {
   {
     MutexLock lock(&impl_->mutex);
     data = charged <= impl_->slab ? impl_->Take(charged) : nullptr;
-    if (data == nullptr) {
-      ++impl_->failures;
-    } else {
+    if (data != nullptr) {
       ++impl_->slots;
       impl_->used += charged;
     }
@@ -158,6 +156,11 @@ absl::StatusOr<SlabArena::Slot> SlabArena::Allocate(uint64_t bytes) {
   slot.data_ = data;
   slot.size_ = bytes;
   return slot;
+}
+
+void SlabArena::CountFailure() {
+  MutexLock lock(&impl_->mutex);
+  ++impl_->failures;
 }
 
 SlabArena::Stats SlabArena::stats() const {

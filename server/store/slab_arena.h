@@ -63,6 +63,8 @@ class SlabArena {
 
   // INVALID_ARGUMENT for 0 bytes. RESOURCE_EXHAUSTED.
   absl::StatusOr<Slot> Allocate(uint64_t bytes);
+  // For Stats::allocation_failures: an allocation that failed for good, after eviction.
+  void CountFailure();
   Stats stats() const;
   uint64_t capacity_bytes() const;
   uint64_t max_slot_bytes() const;  // longer ones never fit

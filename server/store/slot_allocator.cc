@@ -6,28 +6,40 @@
 
 namespace kvcompd::server {
 
-SlotAllocator::SlotAllocator(SlabArena* arena, Evictor* evictor, uint64_t high_bytes, uint64_t low_bytes,
-                             uint64_t unstored_bytes)
-    : arena_(arena),
-      evictor_(evictor),
-      high_bytes_(high_bytes),
-      low_bytes_(low_bytes),
-      unstored_bytes_(unstored_bytes) {}
+SlotAllocator::SlotAllocator(SlabArena* arena, Evictor* evictor, const std::atomic<uint64_t>* unstored_bytes,
+                             const Limits& limits)
+    : arena_(arena), evictor_(evictor), unstored_bytes_(unstored_bytes), limits_(limits) {}
 
 bool SlotAllocator::FitQuota(const Namespace* ns, uint64_t quota_bytes) {
   const std::atomic<uint64_t>& used = ns->account().charged_bytes;
   if (used > quota_bytes) {
-    evictor_->Evict(Evictor::Cause::kQuota, ns, [&] { return used <= quota_bytes; });
+    RemovedBlocks removed;
+    evictor_->Evict(
+        Evictor::Cause::kQuota, ns, [&] { return used <= quota_bytes; }, &removed);
   }
   return used <= quota_bytes;
 }
 
-void SlotAllocator::KeepWatermark(uint64_t extra_bytes) {
-  if (arena_->used_bytes() + extra_bytes <= high_bytes_) return;
+bool SlotAllocator::EvictForWatermark(uint64_t extra_bytes, uint64_t above_bytes) {
+  RemovedBlocks removed;
+  const auto enough = [&] {
+    return arena_->used_bytes() + extra_bytes <= limits_.low_bytes || removed.blocks() >= kEvictedAtOnce;
+  };
   MutexLock lock(&watermark_mutex_);
-  if (arena_->used_bytes() + extra_bytes <= high_bytes_) return;  // another thread was first
-  evictor_->Evict(Evictor::Cause::kWatermark, nullptr,
-                  [&] { return arena_->used_bytes() + extra_bytes <= low_bytes_; });
+  if (arena_->used_bytes() + extra_bytes <= above_bytes) return false;  // another thread was first
+  if (to_skip_ > 0) {
+    --to_skip_;
+    return false;
+  }
+  const bool walked_all = evictor_->Evict(Evictor::Cause::kWatermark, nullptr, enough, &removed);
+  if (!walked_all && removed.blocks() == 0) to_skip_ = kSkippedAfterVain;
+  return removed.blocks() > 0;
+}
+
+void SlotAllocator::KeepWatermark(uint64_t extra_bytes) {
+  if (arena_->used_bytes() + extra_bytes <= limits_.high_bytes) return;
+  uint64_t above_bytes = limits_.high_bytes;
+  while (EvictForWatermark(extra_bytes, above_bytes)) above_bytes = limits_.low_bytes;
 }
 
 absl::StatusOr<SlabArena::Slot> SlotAllocator::AllocateEvicting(uint64_t bytes) {
@@ -35,11 +47,27 @@ absl::StatusOr<SlabArena::Slot> SlotAllocator::AllocateEvicting(uint64_t bytes) 
   absl::StatusOr<SlabArena::Slot> slot = arena_->Allocate(bytes);
   if (slot.ok()) return slot;
   // Enough bytes may be free and no range long enough: then whatever goes next may join two ranges.
-  evictor_->Evict(Evictor::Cause::kMemory, nullptr, [&] {
+  RemovedBlocks removed;
+  const auto allocated = [&] {
     slot = arena_->Allocate(bytes);
     return slot.ok();
-  });
+  };
+  evictor_->Evict(Evictor::Cause::kMemory, nullptr, allocated, &removed);
+  if (!slot.ok()) arena_->CountFailure();
   return slot;
+}
+
+absl::Status SlotAllocator::CheckUnstored(const Namespace::Account& account) const {
+  if (account.staged_bytes + account.tail_bytes > limits_.namespace_unstored_bytes) {
+    return absl::ResourceExhaustedError(absl::StrCat("the namespace has ", limits_.namespace_unstored_bytes,
+                                                     " bytes under way already; commit some blocks first"));
+  }
+  if (*unstored_bytes_ > limits_.all_unstored_bytes) {
+    return absl::ResourceExhaustedError(absl::StrCat("puts and sequences under way have all of the ",
+                                                     limits_.all_unstored_bytes,
+                                                     " bytes that they may; try again later"));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ChargedSlot> SlotAllocator::Allocate(Namespace* ns, uint64_t bytes, ChargeKind kind,
@@ -59,24 +87,26 @@ absl::StatusOr<ChargedSlot> SlotAllocator::Allocate(Namespace* ns, uint64_t byte
   Namespace::Account& account = ns->account();
   // Charged first, so that two calls at once cannot exceed the quota together.
   account.Charge(kind, charged);
-  if (kind != ChargeKind::kStored && account.staged_bytes + account.tail_bytes > unstored_bytes_) {
+  if (absl::Status room = CheckUnstored(account); kind != ChargeKind::kStored && !room.ok()) {
     account.Uncharge(kind, charged);
     *reason = Reason::kMemory;
-    return absl::ResourceExhaustedError(absl::StrCat("the namespace has ", unstored_bytes_,
-                                                     " bytes under way already; commit some blocks first"));
+    return room;
   }
   if (quota != 0 && (charged > quota || !FitQuota(ns, quota))) {
     account.Uncharge(kind, charged);
     *reason = Reason::kQuota;
     return absl::ResourceExhaustedError(
-        absl::StrCat("the namespace's quota of ", quota, " bytes is used up"));
+        absl::StrCat("the namespace's quota of ", quota,
+                     " bytes is used up by what is leased, pinned or under way; release some of it"));
   }
   absl::StatusOr<SlabArena::Slot> slot = AllocateEvicting(bytes);
   if (!slot.ok()) {
     account.Uncharge(kind, charged);
     *reason = Reason::kMemory;
     return absl::ResourceExhaustedError(
-        absl::StrCat("no memory for ", bytes, " bytes: what is stored is leased, pinned or being read"));
+        absl::StrCat("no memory for ", bytes,
+                     " bytes: what is stored is leased, pinned or being read; try again later, or go on "
+                     "without storing"));
   }
   return ChargedSlot(*std::move(slot), &account, kind);
 }

@@ -7,6 +7,7 @@
 #ifndef KVCOMPD_SERVER_STORE_SLOT_ALLOCATOR_H_
 #define KVCOMPD_SERVER_STORE_SLOT_ALLOCATOR_H_
 
+#include <atomic>
 #include <cstdint>
 
 #include "absl/status/statusor.h"
@@ -21,10 +22,16 @@ namespace kvcompd::server {
 
 class SlotAllocator {
  public:
-  // Above high_bytes of the arena in use, the whole is evicted down to low_bytes.
-  // One namespace may have unstored_bytes staged and in open tails, which cannot be evicted.
-  SlotAllocator(SlabArena* arena, Evictor* evictor, uint64_t high_bytes, uint64_t low_bytes,
-                uint64_t unstored_bytes);
+  struct Limits {
+    uint64_t high_bytes = 0;  // above this much of the arena in use, it is evicted
+    uint64_t low_bytes = 0;   // down to this
+    // What is staged and in open tails cannot be evicted; so there is a limit to it.
+    uint64_t namespace_unstored_bytes = 0;
+    uint64_t all_unstored_bytes = 0;
+  };
+  // unstored_bytes: staged and in open tails, of all namespaces.
+  SlotAllocator(SlabArena* arena, Evictor* evictor, const std::atomic<uint64_t>* unstored_bytes,
+                const Limits& limits);
 
   // Evicts in turn: the namespace's own blocks while it is over its quota; anyone's above the high watermark;
   // anyone's while the arena has no range that is long enough. RESOURCE_EXHAUSTED with reason kQuota or
@@ -34,17 +41,26 @@ class SlotAllocator {
   void KeepWatermark(uint64_t extra_bytes);
 
  private:
+  // Blocks evicted in one go for the watermark: watchers are woken after each, before their queues overflow.
+  static constexpr uint64_t kEvictedAtOnce = 256;
+  // Where very many blocks are leased, pinned or being read, the walk over them is not made for each
+  // allocation anew.
+  static constexpr uint32_t kSkippedAfterVain = 64;
+
+  // False: nothing more to do.
+  bool EvictForWatermark(uint64_t extra_bytes, uint64_t above_bytes);
+  absl::Status CheckUnstored(const Namespace::Account& account) const;
   bool FitQuota(const Namespace* ns, uint64_t quota_bytes);
   absl::StatusOr<SlabArena::Slot> AllocateEvicting(uint64_t bytes);
 
   SlabArena* const arena_;
   Evictor* const evictor_;
-  const uint64_t high_bytes_;
-  const uint64_t low_bytes_;
-  const uint64_t unstored_bytes_;
+  const std::atomic<uint64_t>* const unstored_bytes_;
+  const Limits limits_;
   // One at a time evicts for the watermark, or several threads would each evict the whole distance. Taken
   // before an index shard's lock.
   Mutex watermark_mutex_;
+  uint32_t to_skip_ ABSL_GUARDED_BY(watermark_mutex_) = 0;
 };
 
 }  // namespace kvcompd::server

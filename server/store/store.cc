@@ -47,8 +47,8 @@ absl::Status Store::Options::Validate() const {
   if (!std::has_single_bit(index_shards) || index_shards > kMaxIndexShards) {
     return absl::InvalidArgumentError("index_shards is not a power of two up to 65536");
   }
-  if (!IsFraction(unstored_fraction)) {
-    return absl::InvalidArgumentError("unstored_fraction must be 0 to 1");
+  if (!IsFraction(unstored_fraction) || !IsFraction(all_unstored_fraction)) {
+    return absl::InvalidArgumentError("unstored_fraction and all_unstored_fraction must be 0 to 1");
   }
   if (!IsFraction(low_watermark) || !IsFraction(high_watermark) || low_watermark > high_watermark) {
     return absl::InvalidArgumentError("watermarks must be 0 <= low <= high <= 1");
@@ -88,12 +88,15 @@ Store::Impl::Impl(const Options& o, const Clock* c, Metrics* metrics)
       clock(c),
       epoch(o.epoch.value_or(RandomNonZero64())),
       arena(o.host),
-      namespaces(o.max_namespaces),
+      namespaces(o.max_namespaces, metrics),
       watch(o.watch_queue_events),
       index(o.index_shards, epoch, c, &watch, metrics),
       evictor(&index, metrics),
-      slots(&arena, &evictor, Part(o.high_watermark, arena.capacity_bytes()),
-            Part(o.low_watermark, arena.capacity_bytes()), Part(o.unstored_fraction, arena.capacity_bytes())),
+      slots(&arena, &evictor, &namespaces.unstored_bytes(),
+            {.high_bytes = Part(o.high_watermark, arena.capacity_bytes()),
+             .low_bytes = Part(o.low_watermark, arena.capacity_bytes()),
+             .namespace_unstored_bytes = Part(o.unstored_fraction, arena.capacity_bytes()),
+             .all_unstored_bytes = Part(o.all_unstored_fraction, arena.capacity_bytes())}),
       leases(LeaseOptions(o), c, metrics),
       refused_quota(Refused(metrics, "quota")),
       refused_memory(Refused(metrics, "memory")),
@@ -101,6 +104,7 @@ Store::Impl::Impl(const Options& o, const Clock* c, Metrics* metrics)
       dropped_timeout(Dropped(metrics, "timeout")),
       dropped_taken_over(Dropped(metrics, "taken_over")),
       dropped_flushed(Dropped(metrics, "deleted")),
+      dropped_uncommitted(Dropped(metrics, "uncommitted")),
       committed_shards(&metrics->Counter("kvcompd_shards_committed_total", "Shards that became visible")),
       duplicate_shards(&metrics->Counter("kvcompd_shards_duplicate_total",
                                          "Shards committed after another commit of them, and dropped")),
@@ -193,21 +197,29 @@ bool Store::Exists(const std::shared_ptr<Namespace>& ns, const BlockKey& key, co
   return wanted.head_count == 0 ? entry->complete : entry->CoversRange(wanted);
 }
 
-std::vector<Event> Store::SnapshotEvents(const std::shared_ptr<Namespace>& ns) {
+absl::StatusOr<BlockSnapshot> Store::Read(const std::shared_ptr<Namespace>& ns, const BlockKey& key) {
+  std::optional<BlockSnapshot> snapshot = Lookup(ns, key);
+  if (!snapshot.has_value()) return absl::NotFoundError("the block is not stored");
+  return impl_->leases.BeginRead(*ns, *std::move(snapshot));
+}
+
+std::vector<Event> Store::SnapshotEvents(const std::shared_ptr<Namespace>& ns, uint32_t part) {
   std::vector<Event> events;
-  for (const auto& shard : impl_->index.shards()) {
-    MutexLock lock(&shard->mutex);
-    shard->blocks.ForEachOf(ns.get(), [&](const BlockEntry* entry) {
-      if (!entry->complete) return;
-      events.push_back({.kind = Event::Kind::kStored,
-                        .key = entry->key_copy(),
-                        .parent = entry->parent_copy(),
-                        .generation = {impl_->epoch, entry->generation},
-                        .tokens = entry->tokens});
-    });
-  }
+  if (part >= snapshot_parts()) return events;
+  IndexShard& shard = *impl_->index.shards()[part];
+  MutexLock lock(&shard.mutex);
+  shard.blocks.ForEachOf(ns.get(), [&](const BlockEntry* entry) {
+    if (!entry->complete) return;
+    events.push_back({.kind = Event::Kind::kStored,
+                      .key = entry->key_copy(),
+                      .parent = entry->parent_copy(),
+                      .generation = {impl_->epoch, entry->generation},
+                      .tokens = entry->tokens});
+  });
   return events;
 }
+
+uint32_t Store::snapshot_parts() const { return static_cast<uint32_t>(impl_->index.shards().size()); }
 
 void Store::Tick() {
   const int64_t now = impl_->clock->NowUs();
@@ -247,6 +259,7 @@ Store::Stats Store::stats() const {
     stats.raw_bytes += account.raw_bytes;
   }
   stats.leases = impl_->leases.size();
+  stats.reads = impl_->leases.reads();
   for (const auto& shard : impl_->index.shards()) {
     MutexLock lock(&shard->mutex);
     stats.pins += shard->pins.size();

@@ -41,6 +41,24 @@ class Store;
 
 enum class PutVerdict { kWanted, kAlreadyStored, kInProgress, kRefused };
 
+// A put's right to commit a shard, for whoever keeps it alive. Thread-safe, copyable; must not outlive the
+// store.
+class PutClaim {
+ public:
+  PutClaim() = default;
+  // The orphan timeout counts from the last Touch. False: it has ended by its commit, or was reaped, taken
+  // over or flushed.
+  bool Touch() const;
+
+ private:
+  friend class Store;
+  friend class ShardStaging;
+  Store* store_ = nullptr;
+  std::shared_ptr<Namespace> ns_;
+  BlockKey key_;
+  uint64_t number_ = 0;
+};
+
 // One shard on its way in. Its slot is counted as staged. Owned by one put; the memory may be written by any
 // one thread at a time. Dropping it without Commit frees the slot and the claim.
 class ShardStaging {
@@ -49,23 +67,17 @@ class ShardStaging {
   ShardStaging(const ShardStaging&) = delete;
   ShardStaging& operator=(const ShardStaging&) = delete;
   MutableByteSpan memory() const { return slot_.bytes(); }  // bound_bytes long
-  const BlockKey& key() const { return key_; }
-  const ShardRange& shard() const { return shard_; }
-  uint32_t tokens() const { return tokens_; }
-  // The orphan timeout counts from the last Touch. False: it was reaped; the memory stays valid until the
-  // destructor, but Commit will fail.
-  bool Touch();
+  // Without it the memory stays valid until the destructor, but Commit will fail.
+  const PutClaim& claim() const { return claim_; }
 
  private:
   friend class Store;
   ShardStaging() = default;
-  Store* store_ = nullptr;
-  std::shared_ptr<Namespace> ns_;
-  BlockKey key_;
+  PutClaim claim_;
   BlockKey parent_;
   ShardRange shard_;
   uint32_t tokens_ = 0;
-  uint64_t claim_ = 0;  // its number; 0: ended
+  bool ended_ = false;  // by Commit
   ChargedSlot slot_;
 };
 
@@ -76,13 +88,18 @@ struct PutRequestInfo {
   uint32_t tokens = 0;
   uint64_t bound_bytes = 0;  // the container will not be longer
   std::string put_id;        // the same id takes over its own unfinished claim
+  // Only look whether it is stored or in progress; a block that is neither is kRefused, and nothing is
+  // claimed.
+  bool probe = false;
 };
 
 struct PutReply {
   PutVerdict verdict = PutVerdict::kRefused;
   absl::Status status;  // kRefused
   Reason reason = Reason::kNone;
-  Generation generation;                  // kAlreadyStored
+  Generation generation;  // kAlreadyStored; so are the sizes, of all of the block's shards
+  uint64_t encoded_bytes = 0;
+  uint64_t raw_bytes = 0;
   std::unique_ptr<ShardStaging> staging;  // kWanted
 };
 
@@ -119,10 +136,11 @@ class Store {
     double low_watermark = 0.90;   // down to this
     uint32_t default_lease_ms = 10'000;
     uint32_t max_lease_ms = 600'000;
-    uint32_t max_pin_ms = 86'400'000;   // also of a pin without a TTL
-    double unstored_fraction = 0.5;     // of capacity, staged and open tails of one namespace
-    double pin_quota_fraction = 0.25;   // of capacity, where the namespace's policy names none
-    double lease_quota_fraction = 0.5;  // of capacity, per tenant
+    uint32_t max_pin_ms = 86'400'000;     // also of a pin without a TTL
+    double unstored_fraction = 0.5;       // of capacity, staged and open tails of one namespace
+    double all_unstored_fraction = 0.75;  // the same of all namespaces together
+    double pin_quota_fraction = 0.25;     // of capacity, per namespace; its policy may ask for less
+    double lease_quota_fraction = 0.5;    // of capacity, leased and being read, per tenant
     uint32_t orphan_timeout_ms = 30'000;
     uint32_t max_namespaces = 4096;
     uint32_t max_leases = 65'536;
@@ -160,6 +178,9 @@ class Store {
   // A visible block, complete or not; counts as use. Null where there is none. While the snapshot lives the
   // block is not evicted.
   std::optional<BlockSnapshot> Lookup(const std::shared_ptr<Namespace>& ns, const BlockKey& key);
+  // The same for a reader of unknown speed: what it holds counts against the tenant's lease quota until the
+  // last copy of each shard is gone. NOT_FOUND; RESOURCE_EXHAUSTED: over that quota.
+  absl::StatusOr<BlockSnapshot> Read(const std::shared_ptr<Namespace>& ns, const BlockKey& key);
   // The longest prefix of complete blocks within max_error; with `lease` only so many as the tenant's lease
   // quota allows, and what is answered cannot be evicted before the lease stands.
   MatchReply Match(const std::shared_ptr<Namespace>& ns, std::span<const BlockKey> keys,
@@ -193,18 +214,22 @@ class Store {
   // FAILED_PRECONDITION: expired or unknown.
   absl::Status CheckLease(const std::shared_ptr<Namespace>& ns, const std::string& lease_id);
   bool Release(const std::shared_ptr<Namespace>& ns, const std::string& lease_id);
-  // Per key: NOT_FOUND, or RESOURCE_EXHAUSTED over the namespace's pin quota. ttl_ms 0: max_pin_ms.
+  // Per key: NOT_FOUND, or RESOURCE_EXHAUSTED over the pin quota: the store's, or what the namespace's policy
+  // names, if that is less. ttl_ms 0: max_pin_ms.
   std::vector<absl::Status> Pin(const std::shared_ptr<Namespace>& ns, std::span<const BlockKey> keys,
                                 uint32_t ttl_ms);
   std::vector<bool> Unpin(const std::shared_ptr<Namespace>& ns, std::span<const BlockKey> keys);
 
   // ---- memory that is neither staged nor stored: open tails of sequences
-  absl::StatusOr<ChargedSlot> AllocateTail(const std::shared_ptr<Namespace>& ns, uint64_t bytes);
+  // RESOURCE_EXHAUSTED: *reason says quota or memory.
+  absl::StatusOr<ChargedSlot> AllocateTail(const std::shared_ptr<Namespace>& ns, uint64_t bytes,
+                                           Reason* reason);
 
   // ---- watch
   WatchHub& watch();
-  // Events of everything complete now, as if just stored.
-  std::vector<Event> SnapshotEvents(const std::shared_ptr<Namespace>& ns);
+  // Events of what is complete now, as if just stored: part 0 to snapshot_parts() - 1 of it, none twice.
+  std::vector<Event> SnapshotEvents(const std::shared_ptr<Namespace>& ns, uint32_t part);
+  uint32_t snapshot_parts() const;
 
   // ---- upkeep
   void Tick();
@@ -219,11 +244,13 @@ class Store {
     uint64_t encoded_bytes = 0;
     uint64_t raw_bytes = 0;
     uint64_t leases = 0;
+    uint64_t reads = 0;  // blocks that a reader still holds a part of
     uint64_t pins = 0;
   };
   Stats stats() const;
 
  private:
+  friend class PutClaim;
   friend class ShardStaging;
   struct Impl;
   std::unique_ptr<Impl> impl_;

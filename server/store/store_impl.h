@@ -57,6 +57,7 @@ struct Store::Impl {
   prometheus::Counter* dropped_timeout;
   prometheus::Counter* dropped_taken_over;
   prometheus::Counter* dropped_flushed;
+  prometheus::Counter* dropped_uncommitted;
   prometheus::Counter* committed_shards;
   prometheus::Counter* duplicate_shards;
   prometheus::Counter* refused_tails_quota;

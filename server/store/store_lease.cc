@@ -26,7 +26,8 @@ Store::LeaseReply Store::Lease(const std::shared_ptr<Namespace>& ns, std::span<c
   }
   LeaseTable::Grant grant = impl_->leases.Add(*ns, found, ttl_ms);
   for (size_t i = grant.blocks; i < found.size(); ++i) {
-    reply.blocks[found_at[i]] = absl::ResourceExhaustedError("the tenant's leases hold all that they may");
+    reply.blocks[found_at[i]] = absl::ResourceExhaustedError(
+        "the tenant leases and reads as much as it may, or there are too many leases; release some");
   }
   reply.lease_id = std::move(grant.id);
   reply.ttl_ms = grant.ttl_ms;
@@ -50,11 +51,9 @@ std::vector<absl::Status> Store::Pin(const std::shared_ptr<Namespace>& ns, std::
                                      uint32_t ttl_ms) {
   const uint32_t ttl = std::min(ttl_ms == 0 ? impl_->options.max_pin_ms : ttl_ms, impl_->options.max_pin_ms);
   const int64_t expires_us = impl_->clock->NowUs() + int64_t{ttl} * 1000;
-  uint64_t quota = ns->pin_quota_bytes();
-  if (quota == 0) {
-    quota = static_cast<uint64_t>(impl_->options.pin_quota_fraction *
-                                  static_cast<double>(impl_->arena.capacity_bytes()));
-  }
+  uint64_t quota = static_cast<uint64_t>(impl_->options.pin_quota_fraction *
+                                         static_cast<double>(impl_->arena.capacity_bytes()));
+  if (const uint64_t asked = ns->pin_quota_bytes(); asked != 0) quota = std::min(quota, asked);
   std::vector<absl::Status> statuses;
   for (const BlockKey& key : keys) {
     IndexShard& shard = impl_->index.ShardOf(ns.get(), key);
@@ -64,7 +63,8 @@ std::vector<absl::Status> Store::Pin(const std::shared_ptr<Namespace>& ns, std::
       statuses.push_back(NotStored());
     } else if (!shard.pins.Pin(entry, expires_us, quota)) {
       impl_->refused_pins->Increment();
-      statuses.push_back(absl::ResourceExhaustedError("the namespace's pin quota is used up"));
+      statuses.push_back(
+          absl::ResourceExhaustedError("the namespace's pin quota is used up; unpin other blocks first"));
     } else {
       statuses.push_back(absl::OkStatus());
     }

@@ -8,8 +8,8 @@
 namespace kvcompd::server {
 namespace {
 
-// Keeps the cost of asking what a block covers bounded; more ranks than any deployment splits a block over.
-// Tensor times pipeline ranks. Bounded, because coverage is looked for among them under a lock.
+// Tensor times pipeline ranks: more than any deployment splits a block over. Bounded, because coverage is
+// looked for among them under a lock.
 constexpr size_t kMaxShardsPerBlock = 128;
 
 absl::Status CheckPut(const Namespace& ns, const PutRequestInfo& info) {
@@ -25,24 +25,34 @@ absl::Status CheckPut(const Namespace& ns, const PutRequestInfo& info) {
 }
 
 absl::Status TokensDiffer(uint32_t stored, uint32_t put) {
-  return absl::FailedPreconditionError(
-      absl::StrCat("the block is stored with ", stored, " tokens, not ", put));
+  return absl::FailedPreconditionError(absl::StrCat("the block is stored with ", stored, " tokens, not ", put,
+                                                    "; its key should differ: does it cover all tokens?"));
+}
+
+absl::Status TooManyShards() {
+  return absl::ResourceExhaustedError(absl::StrCat("the block has ", kMaxShardsPerBlock,
+                                                   " shards, as many as may be; store larger parts of it"));
 }
 
 }  // namespace
 
 ShardStaging::~ShardStaging() {
-  if (claim_ == 0) return;
-  IndexShard& shard = store_->impl_->index.ShardOf(ns_.get(), key_);
-  MutexLock lock(&shard.mutex);
-  shard.claims.End(ns_.get(), key_, claim_);
+  if (ended_) return;
+  Store::Impl& impl = *claim_.store_->impl_;
+  IndexShard& shard = impl.index.ShardOf(claim_.ns_.get(), claim_.key_);
+  bool held = false;
+  {
+    MutexLock lock(&shard.mutex);
+    held = shard.claims.End(claim_.ns_.get(), claim_.key_, claim_.number_);
+  }
+  if (held && !slot_.empty()) impl.dropped_uncommitted->Increment();
 }
 
-bool ShardStaging::Touch() {
+bool PutClaim::Touch() const {
   const int64_t now = store_->impl_->clock->NowUs();
   IndexShard& shard = store_->impl_->index.ShardOf(ns_.get(), key_);
   MutexLock lock(&shard.mutex);
-  return shard.claims.Touch(ns_.get(), key_, claim_, now);
+  return shard.claims.Touch(ns_.get(), key_, number_, now);
 }
 
 PutReply Store::BeginPut(const std::shared_ptr<Namespace>& ns, const PutRequestInfo& info) {
@@ -62,11 +72,19 @@ PutReply Store::BeginPut(const std::shared_ptr<Namespace>& ns, const PutRequestI
         impl_->index.Touch(&shard, entry);
         reply.verdict = PutVerdict::kAlreadyStored;
         reply.generation = {impl_->epoch, entry->generation};
+        reply.encoded_bytes = entry->encoded_bytes();
+        reply.raw_bytes = entry->raw_bytes();
         return reply;
       }
       if (entry->shards.size() >= kMaxShardsPerBlock) {
-        return impl_->Refuse(absl::ResourceExhaustedError("the block has too many shards"), Reason::kQuota);
+        return impl_->Refuse(TooManyShards(), Reason::kQuota);
       }
+    }
+    if (info.probe) {
+      const bool claimed = shard.claims.Claimed(ns.get(), info.key, info.shard, info.put_id);
+      reply.verdict = claimed ? PutVerdict::kInProgress : PutVerdict::kRefused;
+      reply.reason = claimed ? Reason::kInProgress : Reason::kNone;
+      return reply;
     }
     switch (shard.claims.Begin(ns.get(), info.key, info.shard, info.put_id, claim, impl_->clock->NowUs())) {
       case ClaimTable::Outcome::kClaimed:
@@ -82,13 +100,13 @@ PutReply Store::BeginPut(const std::shared_ptr<Namespace>& ns, const PutRequestI
   }
   // Made first, so that a claim without memory ends with it.
   std::unique_ptr<ShardStaging> staging(new ShardStaging());
-  staging->store_ = this;
-  staging->ns_ = ns;
-  staging->key_ = info.key;
+  staging->claim_.store_ = this;
+  staging->claim_.ns_ = ns;
+  staging->claim_.key_ = info.key;
+  staging->claim_.number_ = claim;
   staging->parent_ = info.parent;
   staging->shard_ = info.shard;
   staging->tokens_ = info.tokens;
-  staging->claim_ = claim;
   absl::StatusOr<ChargedSlot> slot =
       impl_->slots.Allocate(ns.get(), info.bound_bytes, ChargeKind::kStaged, &reply.reason);
   if (!slot.ok()) return impl_->Refuse(slot.status(), reply.reason);
@@ -113,16 +131,19 @@ absl::StatusOr<CommitReply> Store::Commit(std::unique_ptr<ShardStaging> staging,
   stored->slot = std::move(staging->slot_);
   stored->slot.Shrink(info.bytes);
 
-  Namespace* const ns = staging->ns_.get();
-  IndexShard& shard = impl_->index.ShardOf(ns, staging->key_);
+  Namespace* const ns = staging->claim_.ns_.get();
+  const BlockKey& key = staging->claim_.key_;
+  IndexShard& shard = impl_->index.ShardOf(ns, key);
   WatchHub::WakeList wake;
   CommitReply reply;
   {
     MutexLock lock(&shard.mutex);
-    if (!shard.claims.End(ns, staging->key_, std::exchange(staging->claim_, 0))) {
-      return absl::AbortedError("the put was taken over, timed out or flushed");
+    staging->ended_ = true;
+    if (!shard.claims.End(ns, key, staging->claim_.number_)) {
+      return absl::AbortedError(
+          "the put stood still for too long, or was taken over or flushed meanwhile; put the block again");
     }
-    BlockEntry* entry = shard.blocks.Find(ns, staging->key_);
+    BlockEntry* entry = shard.blocks.Find(ns, key);
     if (entry != nullptr && entry->tokens != staging->tokens_) {
       return TokensDiffer(entry->tokens, staging->tokens_);
     }
@@ -131,9 +152,10 @@ absl::StatusOr<CommitReply> Store::Commit(std::unique_ptr<ShardStaging> staging,
       impl_->index.Touch(&shard, entry);
       return CommitReply{{impl_->epoch, entry->generation}, true};
     }
+    if (entry != nullptr && entry->shards.size() >= kMaxShardsPerBlock) return TooManyShards();
     if (entry == nullptr) {
       entry = impl_->index.Insert(
-          &shard, std::make_unique<BlockEntry>(ns, staging->key_, staging->parent_, impl_->next_generation++,
+          &shard, std::make_unique<BlockEntry>(ns, key, staging->parent_, impl_->next_generation++,
                                                staging->tokens_));
     }
     stored->slot.MoveTo(ChargeKind::kStored);
@@ -145,11 +167,11 @@ absl::StatusOr<CommitReply> Store::Commit(std::unique_ptr<ShardStaging> staging,
   return reply;
 }
 
-absl::StatusOr<ChargedSlot> Store::AllocateTail(const std::shared_ptr<Namespace>& ns, uint64_t bytes) {
-  Reason reason = Reason::kNone;
-  absl::StatusOr<ChargedSlot> slot = impl_->slots.Allocate(ns.get(), bytes, ChargeKind::kTail, &reason);
+absl::StatusOr<ChargedSlot> Store::AllocateTail(const std::shared_ptr<Namespace>& ns, uint64_t bytes,
+                                                Reason* reason) {
+  absl::StatusOr<ChargedSlot> slot = impl_->slots.Allocate(ns.get(), bytes, ChargeKind::kTail, reason);
   if (slot.ok()) return slot;
-  (reason == Reason::kQuota ? impl_->refused_tails_quota : impl_->refused_tails_memory)->Increment();
+  (*reason == Reason::kQuota ? impl_->refused_tails_quota : impl_->refused_tails_memory)->Increment();
   return slot;
 }
 

@@ -36,7 +36,7 @@ Store::Removed Store::Flush(const std::shared_ptr<Namespace>& ns) {
         impl_->index.Remove(s, entry, Reason::kDeleted, &removed);
       });
     }
-    removed.Finish();
+    removed.Free();
   }
   impl_->dropped_flushed->Increment(static_cast<double>(claims));
   return {removed.blocks(), removed.encoded_bytes()};
@@ -44,21 +44,25 @@ Store::Removed Store::Flush(const std::shared_ptr<Namespace>& ns) {
 
 Store::Removed Store::Trim(std::optional<uint64_t> target_bytes, std::optional<uint64_t> older_than_ms) {
   Removed total;
-  auto add = [&total](const Evictor::Evicted& evicted) {
-    total.blocks += evicted.blocks;
-    total.encoded_bytes += evicted.encoded_bytes;
+  auto add = [&total](const RemovedBlocks& removed) {
+    total.blocks += removed.blocks();
+    total.encoded_bytes += removed.encoded_bytes();
   };
   if (older_than_ms) {
     const int64_t now = impl_->clock->NowUs();
     // An age beyond the clock's start is one that no block has.
     if (*older_than_ms <= static_cast<uint64_t>(now) / 1000) {
       const int64_t cutoff = now - static_cast<int64_t>(*older_than_ms) * 1000;
-      add(impl_->evictor.EvictUnusedSince(Evictor::Cause::kTrim, cutoff));
+      RemovedBlocks removed;
+      impl_->evictor.EvictUnusedSince(Evictor::Cause::kTrim, cutoff, &removed);
+      add(removed);
     }
   }
   if (target_bytes) {
-    add(impl_->evictor.Evict(Evictor::Cause::kTrim, nullptr,
-                             [&] { return impl_->arena.used_bytes() <= *target_bytes; }));
+    RemovedBlocks removed;
+    impl_->evictor.Evict(
+        Evictor::Cause::kTrim, nullptr, [&] { return impl_->arena.used_bytes() <= *target_bytes; }, &removed);
+    add(removed);
   }
   return total;
 }

@@ -52,6 +52,7 @@ struct Service {
     context.pool = &pool;
     context.metrics = &metrics;
     context.buffers = &buffers;
+    context.messages = &messages;
     context.streams = &streams;
     NamespacePolicy policy;
     policy.profile = *Profile::Parse(kKvcomp);
@@ -70,6 +71,7 @@ struct Service {
   ManualClock clock;
   Metrics metrics;
   BufferPool buffers{1 << 20};
+  MessageBudget messages{64 << 20};
   ActiveStreams streams{16};
   std::unique_ptr<Store> store;
   WorkerPool pool{{.threads = 1}};
@@ -111,7 +113,7 @@ void Run(Service& service, const std::vector<std::optional<std::string>>& messag
   };
   auto outcome = std::make_shared<Outcome>();
   auto session = PutSession::Create(
-      &service.context, nullptr,
+      &service.context, nullptr, std::make_shared<ActiveStreams::Activity>(0),
       [outcome](const v1::PutResponse&) {
         MutexLock lock(&outcome->mutex);
         Require(outcome->finished == 0);
@@ -150,6 +152,7 @@ void Run(Service& service, const std::vector<std::optional<std::string>>& messag
   Require(stats.host.used_bytes == 0 && stats.host.slots == 0);
   Require(stats.stored_bytes == 0 && stats.staged_bytes == 0 && stats.blocks == 0);
   Require(service.ns->account().charged_bytes == 0);
+  Require(service.messages.used_bytes() == 0);
 }
 
 }  // namespace

@@ -334,6 +334,7 @@ std::vector<RecordedCall> GoldenSession() {
   seal.set_namespace_id(spec.ns);
   seal.set_sequence(kSequencePlaceholder);
   seal.set_last_key(KeyOf(4));
+  seal.set_tokens(append.tokens());
   calls.push_back(CallOf("Seal", seal));
   return calls;
 }

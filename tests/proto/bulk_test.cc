@@ -88,7 +88,7 @@ TEST(BulkTest, DecodesWhatProtobufWritesCutAtEveryPlace) {
   }
 }
 
-TEST(BulkTest, SubAndCrcOverSlices) {
+TEST(BulkTest, TakesPiecesOffOverSlices) {
   std::string data(100'000, '\0');
   std::mt19937 random(3);
   for (char& c : data) c = static_cast<char>(random());
@@ -100,12 +100,20 @@ TEST(BulkTest, SubAndCrcOverSlices) {
   std::string copy(data.size(), '\0');
   EXPECT_EQ(bulk.CopyWithCrc32c(reinterpret_cast<std::byte*>(copy.data())), Crc32c(AsBytes(data)));
   EXPECT_EQ(copy, data);
-  for (const auto& [offset, bytes] : std::vector<std::pair<size_t, size_t>>{
-           {0, 0}, {0, 1}, {4998, 5}, {0, 100'000}, {99'999, 1}, {100'000, 0}}) {
-    const BulkView part = bulk.Sub(offset, bytes);
+  const BulkView whole = bulk;
+  size_t offset = 0;
+  for (size_t bytes :
+       {size_t{0}, size_t{1}, size_t{4995}, size_t{8}, size_t{65'001}, size_t{29'995}, size_t{0}}) {
+    const BulkView part = bulk.TakeFront(bytes);
     EXPECT_EQ(part.bytes(), bytes);
     EXPECT_EQ(BytesOf(part), data.substr(offset, bytes));
+    offset += bytes;
+    EXPECT_EQ(bulk.bytes(), data.size() - offset);
+    EXPECT_EQ(BytesOf(bulk), data.substr(offset));
+    EXPECT_EQ(bulk.Crc32c(), Crc32c(AsBytes(std::string_view(data).substr(offset))));
   }
+  EXPECT_TRUE(bulk.empty());
+  EXPECT_EQ(BytesOf(whole), data);
   const BulkView none;
   EXPECT_TRUE(none.empty());
   EXPECT_EQ(none.Crc32c(), 0u);

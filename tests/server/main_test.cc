@@ -217,6 +217,33 @@ TEST(Main, ASecondSignalDoesNotWait) {
   EXPECT_THAT(process.output(), HasSubstr("second signal"));
 }
 
+// A retried Admin.Drain, and the signal with which Kubernetes follows it, let running calls end all the same.
+TEST(Main, DrainingTwiceAndThenASignalWait) {
+  Process process(Args({"--drain-grace=1h", "--stream-idle=1h"}));
+  const std::string address = AddressOf(process);
+  ASSERT_NE(address, "");
+  auto stub = v1::Admin::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+  const auto drain = [&stub] {
+    grpc::ClientContext call;
+    SetDeadline(&call);
+    v1::DrainRequest request;
+    request.set_exit(true);
+    v1::DrainResponse response;
+    return stub->Drain(&call, request, &response).ok();
+  };
+  {
+    OpenPut put(address);
+    ASSERT_TRUE(put.answered());
+    EXPECT_TRUE(drain());
+    EXPECT_TRUE(drain());
+    ASSERT_TRUE(process.WaitForOutput("stopping signal=12"));
+    process.Signal(SIGTERM);
+    for (int i = 0; i < 3; ++i) EXPECT_TRUE(drain()) << "it still serves";
+  }
+  EXPECT_EQ(process.WaitForExit(), 0) << process.output();
+  EXPECT_THAT(process.output(), HasSubstr("stopped"));
+}
+
 TEST(Main, AShortGraceCutsAPutOff) {
   Process process(Args({"--drain-grace=50ms", "--stream-idle=1h"}));
   const std::string address = AddressOf(process);

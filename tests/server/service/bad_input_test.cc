@@ -8,6 +8,8 @@
 #include <functional>
 #include <random>
 #include <set>
+#include <thread>
+#include <utility>
 
 #include "codec/base/crc32c.h"
 #include "tests/codec/block_samples.h"
@@ -16,15 +18,15 @@
 namespace kvcompd::server {
 namespace {
 
-// A Put stream that carries any bytes.
-class RawPut {
+// A call that carries any bytes.
+class RawCall {
  public:
-  explicit RawPut(const std::shared_ptr<grpc::Channel>& channel)
-      : stub_(channel), stream_(stub_.PrepareCall(context_.get(), "/kvcompd.v1.KvCache/Put", &queue_)) {
+  RawCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method)
+      : stub_(channel), stream_(stub_.PrepareCall(context_.get(), "/kvcompd.v1.KvCache/" + method, &queue_)) {
     stream_->StartCall(nullptr);
     Done();
   }
-  ~RawPut() {
+  ~RawCall() {
     queue_.Shutdown();
     void* tag;
     bool ok;
@@ -160,7 +162,7 @@ TEST_F(BadInputTest, BytesThatAreNoMessage) {
     std::string bytes(1 + random() % 64, '\0');
     for (char& c : bytes) c = static_cast<char>(random());
     bytes[0] = '\x0f';  // a tag of no wire type
-    RawPut put(fixture().channel());
+    RawCall put(fixture().channel(), "Put");
     put.Send(bytes);
     const absl::Status status = put.Finish();
     ExpectStatus(status, kInvalid, "protobuf");
@@ -168,15 +170,54 @@ TEST_F(BadInputTest, BytesThatAreNoMessage) {
   EXPECT_EQ(Rejected("malformed"), 20);
 }
 
+TEST_F(BadInputTest, ReadsAndAppendsOfNoMessage) {
+  const std::string get = GetOf(ns_, {kGood}).SerializeAsString();
+  v1::AppendRequest append;
+  append.set_namespace_id(ns_);
+  append.set_sequence("s");
+  append.set_data(std::string(100, 'x'));
+  const std::string appended = append.SerializeAsString();
+  for (const auto& [method, whole] : {std::pair("Get", get), std::pair("Append", appended)}) {
+    for (const std::string& bytes : {std::string("\x0f\xff\xff"), whole.substr(0, whole.size() - 1)}) {
+      RawCall call(fixture().channel(), method);
+      call.Send(bytes);
+      ExpectStatus(call.Finish(), kInvalid, "protobuf");
+    }
+  }
+  EXPECT_EQ(Rejected("malformed"), 4);
+}
+
+TEST_F(BadInputTest, TwoAppendsAtOnce) {
+  v1::OpenSequenceRequest open;
+  open.set_namespace_id(ns_);
+  v1::OpenSequenceResponse opened;
+  ASSERT_TRUE(KVCOMPD_CALL(OpenSequence, open, &opened).ok());
+  v1::AppendRequest append;
+  append.set_namespace_id(ns_);
+  append.set_sequence(opened.sequence());
+  append.set_tokens(1);
+  append.set_data(std::string(kLayers * kHeads * (16 + 8) * 2, '\0'));
+  append.set_crc32c(Crc32c(AsBytes(append.data())));
+  v1::AppendResponse response;
+  {
+    const auto held =
+        fixture().daemon().context().sequences->Acquire(*store().FindNamespace(ns_), opened.sequence());
+    ASSERT_TRUE(held.ok());
+    ExpectStatus(KVCOMPD_CALL(Append, append, &response), absl::StatusCode::kAborted, "repeat");
+  }
+  EXPECT_TRUE(KVCOMPD_CALL(Append, append, &response).ok());
+  EXPECT_EQ(response.tokens(), 1u);
+}
+
 TEST_F(BadInputTest, TruncatedMessages) {
   const std::string whole = HeaderOf(Spec()).SerializeAsString();
   for (size_t n = 1; n < whole.size(); n += 5) {
-    RawPut put(fixture().channel());
+    RawCall put(fixture().channel(), "Put");
     put.Send(whole.substr(0, n));
     ExpectStatus(put.Finish(), kInvalid, "protobuf");
   }
   const std::string chunk = PiecesOf(Spec(), 0)[0].SerializeAsString();
-  RawPut put(fixture().channel());
+  RawCall put(fixture().channel(), "Put");
   put.Send(whole);
   ASSERT_TRUE(put.Receive());
   put.Send(chunk.substr(0, chunk.size() - 1));
@@ -614,35 +655,68 @@ TEST_F(BadInputTest, TooManyStreams) {
   Quiesce();
 }
 
-TEST_F(BadInputTest, ASlowReaderHoldsNobodyUpAndIsEnded) {
-  DaemonOptions options = SmallDaemonOptions();
-  options.service.get_window_bytes = 64 << 10;
-  options.service.target_message_bytes = 64 << 10;
-  Restart(options);
-  SetUp();
-  std::vector<int> blocks;
-  for (int i = 0; i < 100; ++i) blocks.push_back(100 + i);
-  for (int i = 0; i < 100; i += 10) {
-    const absl::Status status =
-        Put({.ns = ns_, .blocks = {blocks.begin() + i, blocks.begin() + i + 10}, .put_id = i});
-    ASSERT_TRUE(status.ok()) << status;
+class SlowPeerTest : public BadInputTest {
+ public:
+  // A Get of 32 times 100 blocks that is read for one message only.
+  void ExpectOthersServed(const std::string& profile, uint64_t most_lent_bytes) {
+    DaemonOptions options = SmallDaemonOptions();
+    options.service.get_window_bytes = 64 << 10;
+    options.service.target_message_bytes = 16 << 10;
+    options.store.lease_quota_fraction = 1.0;
+    Restart(options);
+    SetUp();
+    const std::string ns = Open("slow", profile);
+    std::vector<int> blocks;
+    for (int i = 0; i < 100; ++i) blocks.push_back(100 + i);
+    for (int i = 0; i < 100; i += 10) {
+      ASSERT_TRUE(Put({.ns = ns, .blocks = {blocks.begin() + i, blocks.begin() + i + 10}, .put_id = i}).ok());
+    }
+    v1::GetRequest request = GetOf(ns, blocks);
+    for (int i = 0; i < 5; ++i) request.mutable_blocks()->MergeFrom(v1::GetRequest(request).blocks());
+    auto context = Call();
+    auto slow = stub()->Get(context.get(), request);
+    v1::GetResponse response;
+    ASSERT_TRUE(slow->Read(&response));
+    // It reads no further. The worker threads are not waiting for it: others are served.
+    for (int i = 0; i < 5; ++i) EXPECT_EQ(Get(GetOf(ns, {blocks[i]})).LayersOf(0), kLayers);
+    EXPECT_TRUE(Put({.ns = ns, .blocks = {50}, .put_id = 50}).ok());
+    ServiceContext& daemon = fixture().daemon().context();
+    EXPECT_TRUE(Eventually([&] { return daemon.pool->stats().running == 0; }));
+    EXPECT_LE(daemon.buffers->lent_bytes(), most_lent_bytes);
+    CancelSilentStreams();
+    while (slow->Read(&response)) {
+    }
+    EXPECT_EQ(slow->Finish().error_code(), grpc::CANCELLED);
+    EXPECT_TRUE(Eventually([&] { return daemon.buffers->lent_bytes() == 0; }));
   }
-  v1::GetRequest request = GetOf(ns_, blocks);
-  for (int i = 0; i < 5; ++i) request.mutable_blocks()->MergeFrom(v1::GetRequest(request).blocks());  // 3200
+};
+
+TEST_F(SlowPeerTest, AReaderOfRawValuesHoldsNobodyUpAndIsEnded) { ExpectOthersServed("raw", 0); }
+
+// The window, what gRPC has taken (up to its own window), and the rounding up of small buffers.
+TEST_F(SlowPeerTest, AReaderOfDecodedValuesHoldsNobodyUpAndIsEnded) {
+  ExpectOthersServed(kKvcomp, uint64_t{12} << 20);
+}
+
+// It sends commits and reads none of the answers: the daemon stops reading, too, and keeps few of them.
+TEST_F(SlowPeerTest, AWriterThatReadsNoAnswersHoldsNobodyUpAndIsEnded) {
   auto context = Call();
-  auto slow = stub()->Get(context.get(), request);
-  v1::GetResponse response;
-  ASSERT_TRUE(slow->Read(&response));
-  // It reads no further. The worker threads are not waiting for it: others are served.
-  for (int i = 0; i < 5; ++i) EXPECT_EQ(Get(GetOf(ns_, {blocks[i]})).LayersOf(0), kLayers);
+  auto put = stub()->Put(context.get());
+  ASSERT_TRUE(put->Write(HeaderOf({.ns = ns_, .blocks = {kGood}, .put_id = 9})));
+  v1::PutResponse response;
+  ASSERT_TRUE(put->Read(&response));
+  std::thread writer([&] {
+    std::vector<uint32_t> same(1, 0);
+    while (put->Write(CommitOf(same))) {
+    }
+  });
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(Get(GetOf(ns_, {kGood})).LayersOf(0), kLayers);
   EXPECT_TRUE(Put({.ns = ns_, .blocks = {50}, .put_id = 50}).ok());
-  ServiceContext& daemon = fixture().daemon().context();
-  EXPECT_TRUE(Eventually([&] { return daemon.pool->stats().running == 0; }));
-  EXPECT_LT(daemon.buffers->kept_bytes(), uint64_t{64} << 20);
   CancelSilentStreams();
-  while (slow->Read(&response)) {
+  writer.join();
+  while (put->Read(&response)) {
   }
-  EXPECT_EQ(slow->Finish().error_code(), grpc::CANCELLED);
+  EXPECT_EQ(put->Finish().error_code(), grpc::CANCELLED);
 }
 
 }  // namespace

@@ -215,7 +215,7 @@ TEST(Daemon, ADrainWaitsForARunningStream) {
   EXPECT_TRUE(Eventually([&] { return fixture.daemon().context().draining.load(); }));
   EXPECT_EQ(fixture.daemon().context().streams->busy(), 1u);
   put.stream->WritesDone();  // the client ends it in its own time
-  put.Wait();
+  EXPECT_EQ(put.Wait(), grpc::StatusCode::OK);
   drain.join();
   EXPECT_EQ(fixture.daemon().context().streams->open(), 0u);
 }

@@ -80,7 +80,12 @@ TEST_F(NamespaceCallsTest, ANameStandsForOneDescriptorAndTheFieldsThatDifferAreN
   v1::OpenNamespaceRequest attach = OpenRequest();
   attach.clear_model();
   attach.set_name("llama");
-  EXPECT_EQ(Open(attach), ns);
+  v1::OpenNamespaceResponse attached;
+  ASSERT_TRUE(OpenNamespace(attach, &attached).ok());
+  EXPECT_EQ(attached.namespace_id(), ns);
+  const auto model = ModelFromProto(attached.model());
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(model->Fingerprint().view(), attached.fingerprint());
   attach.set_name("nobody");
   EXPECT_TRUE(absl::IsNotFound(TryOpen(attach)));
 }

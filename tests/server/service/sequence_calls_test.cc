@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "codec/base/crc32c.h"
+#include "proto/bulk.h"
 #include "proto/convert.h"
+#include "server/service/get_producer.h"
 #include "tests/server/service/service_fixture.h"
 
 namespace kvcompd::server {
@@ -73,11 +75,14 @@ class SequenceCallsTest : public ServiceTest {
     const absl::Status status = Append(AppendOf(sequence, first, tokens, shard), &response_);
     ASSERT_TRUE(status.ok()) << status;
   }
-  absl::Status Seal(const std::string& sequence, int last, v1::SealResponse* response) {
+  // last < 0: drops the tail.
+  absl::Status Seal(const std::string& sequence, int last, uint64_t tokens, v1::SealResponse* response) {
     v1::SealRequest request;
     request.set_namespace_id(ns_);
     request.set_sequence(sequence);
     if (last >= 0) request.set_last_key(KeyOf(last));
+    request.set_tokens(tokens);
+    response->Clear();
     return KVCOMPD_CALL(Seal, request, response);
   }
   void ExpectBlock(int block, uint32_t tokens = kTokens) {
@@ -146,8 +151,18 @@ TEST_F(SequenceCallsTest, AGapIsRefusedAndAnOverlapSkipped) {
   EXPECT_TRUE(Append(lie, &response_).ok());
   ASSERT_NO_FATAL_FAILURE(MustAppend(sequence, 0, kTokens));
   EXPECT_EQ(response_.committed_size(), 1);
+  const v1::PutResult first = response_.committed(0);
+  EXPECT_FALSE(first.already_stored());
   ASSERT_NO_FATAL_FAILURE(MustAppend(sequence, 0, kTokens));
-  EXPECT_EQ(response_.committed_size(), 0) << "a repeat of what is committed";
+  ASSERT_EQ(response_.committed_size(), 1) << "a repeat is told again";
+  EXPECT_TRUE(response_.committed(0).already_stored());
+  EXPECT_EQ(response_.committed(0).block(), 0u);
+  EXPECT_EQ(response_.committed(0).generation().counter(), first.generation().counter());
+  EXPECT_EQ(response_.committed(0).encoded_bytes(), first.encoded_bytes());
+  v1::AppendRequest other_key = AppendOf(sequence, 0, kTokens);
+  other_key.set_block_keys(0, KeyOf(1));
+  EXPECT_TRUE(absl::IsFailedPrecondition(Append(other_key, &response_)));
+  ASSERT_NO_FATAL_FAILURE(MustAppend(sequence, 0, kTokens));
   EXPECT_EQ(response_.committed_tokens(), kTokens);
   ExpectBlock(kFirst);
   ASSERT_NO_FATAL_FAILURE(MustAppend(sequence, 60, 10));
@@ -225,21 +240,115 @@ TEST_F(SequenceCallsTest, SealKeepsOrDropsTheTail) {
   std::string sequence = OpenSequence();
   ASSERT_NO_FATAL_FAILURE(MustAppend(sequence, 0, kTokens + 7));
   v1::SealResponse sealed;
-  ASSERT_TRUE(Seal(sequence, kFirst + 1, &sealed).ok());
+  ASSERT_TRUE(Seal(sequence, kFirst + 1, kTokens + 7, &sealed).ok());
   EXPECT_EQ(sealed.tokens(), kTokens + 7);
   EXPECT_FALSE(sealed.last().already_stored());
   ExpectBlock(kFirst + 1, 7);
   EXPECT_EQ(Matched(ns_, {kFirst, kFirst + 1}), 2u);
-  EXPECT_TRUE(absl::IsNotFound(Append(AppendOf(sequence, 71, 1), &response_)));
-  EXPECT_TRUE(absl::IsNotFound(Seal(sequence, kFirst + 1, &sealed)));
+  EXPECT_TRUE(absl::IsFailedPrecondition(Append(AppendOf(sequence, 71, 1), &response_)));
 
   sequence = OpenSequence();
   ASSERT_NO_FATAL_FAILURE(MustAppend(sequence, 0, 7));
-  sealed.Clear();
-  ASSERT_TRUE(Seal(sequence, -1, &sealed).ok());
+  ASSERT_TRUE(Seal(sequence, -1, 0, &sealed).ok());
   EXPECT_FALSE(sealed.has_last());
   EXPECT_EQ(sealed.tokens(), 0u);
   EXPECT_EQ(store().stats().tail_bytes, 0u);
+}
+
+TEST_F(SequenceCallsTest, ASealIsAnsweredAgainUntilTheTtlEnds) {
+  const std::string sequence = OpenSequence(WholeShard(), 1000);
+  ASSERT_NO_FATAL_FAILURE(MustAppend(sequence, 0, 7));
+  v1::SealResponse first, again;
+  ASSERT_TRUE(Seal(sequence, kFirst, 7, &first).ok());
+  EXPECT_EQ(store().stats().tail_bytes, 0u);
+  Advance(999);
+  ASSERT_TRUE(Seal(sequence, kFirst, 7, &again).ok());
+  EXPECT_TRUE(again.last().already_stored());
+  EXPECT_EQ(again.tokens(), 7u);
+  EXPECT_EQ(again.last().generation().counter(), first.last().generation().counter());
+  EXPECT_EQ(again.last().encoded_bytes(), first.last().encoded_bytes());
+  EXPECT_TRUE(absl::IsFailedPrecondition(Seal(sequence, kFirst + 1, 7, &again)));
+  EXPECT_TRUE(absl::IsFailedPrecondition(Seal(sequence, -1, 0, &again)));
+  v1::GetRequest tail;
+  tail.set_namespace_id(ns_);
+  tail.set_form(v1::FORM_DECODED);
+  tail.set_sequence(sequence);
+  EXPECT_TRUE(absl::IsNotFound(Get(tail).BlockStatus(0)));
+  Advance(1);
+  EXPECT_TRUE(absl::IsNotFound(Seal(sequence, kFirst, 7, &again)));
+}
+
+TEST_F(SequenceCallsTest, ASealThatStandsForOtherTokensStoresNothing) {
+  const std::string sequence = OpenSequence();
+  ASSERT_NO_FATAL_FAILURE(MustAppend(sequence, 0, kTokens + 7));
+  v1::SealResponse sealed;
+  for (uint64_t tokens : {uint64_t{0}, uint64_t{7}, uint64_t{kTokens + 6}, uint64_t{kTokens + 8}}) {
+    const absl::Status status = Seal(sequence, kFirst + 1, tokens, &sealed);
+    EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+    EXPECT_NE(status.message().find("has 71"), absl::string_view::npos) << status;
+  }
+  EXPECT_FALSE(Exists(ns_, kFirst + 1));
+  ASSERT_TRUE(Seal(sequence, kFirst + 1, kTokens + 7, &sealed).ok());
+  ExpectBlock(kFirst + 1, 7);
+}
+
+TEST_F(SequenceCallsTest, AnAppendThatFailsAtItsSecondBlockIsRepeated) {
+  const std::string sequence = OpenSequence();
+  ASSERT_NO_FATAL_FAILURE(MustAppend(sequence, 0, 1));
+  PutCall other(stub());
+  ASSERT_TRUE(other.Send(HeaderOf({.ns = ns_, .blocks = {kFirst + 1}})));
+  ASSERT_TRUE(other.Receive());
+  ASSERT_EQ(other.verdict(0), v1::PutDisposition::WANTED);
+  const v1::AppendRequest request = AppendOf(sequence, 1, 2 * kTokens);
+  const absl::Status status = Append(request, &response_);
+  EXPECT_TRUE(absl::IsAborted(status)) << status;
+  EXPECT_TRUE(Exists(ns_, kFirst));
+  EXPECT_FALSE(Exists(ns_, kFirst + 1));
+  other.Cancel();
+  EXPECT_FALSE(other.Finish().ok());
+  ASSERT_TRUE(Eventually([&] { return Append(request, &response_).ok(); }));
+  ASSERT_EQ(response_.committed_size(), 2);
+  EXPECT_TRUE(response_.committed(0).already_stored());
+  EXPECT_GT(response_.committed(0).encoded_bytes(), 0u);
+  EXPECT_EQ(response_.committed(1).block(), 1u);
+  EXPECT_EQ(response_.tokens(), 2 * kTokens + 1);
+  ExpectBlock(kFirst);
+  ExpectBlock(kFirst + 1);
+}
+
+TEST_F(SequenceCallsTest, ATailThatBecomesABlockIsNotMixed) {
+  const std::string sequence = OpenSequence();
+  ASSERT_NO_FATAL_FAILURE(MustAppend(sequence, 0, 30));
+  ServiceContext& context = fixture().daemon().context();
+  v1::GetRequest request;
+  request.set_namespace_id(ns_);
+  request.set_form(v1::FORM_DECODED);
+  request.set_sequence(sequence);
+  request.set_max_chunk_bytes(4096);
+  auto producer = GetProducer::Create(&context, store().FindNamespace(ns_), request);
+  ASSERT_TRUE(producer.ok()) << producer.status();
+  codec::Workspace ws;
+  grpc::ByteBuffer message;
+  // The tail grows after its first layer was read: the others have as many tokens as that one.
+  std::vector<v1::GetResponse> responses;
+  const auto next = [&] {
+    if (!(*producer)->Next(ws, &message)) return false;
+    BulkView bulk;
+    EXPECT_TRUE(DecodeBulk(message, &responses.emplace_back(), &bulk).ok());
+    return true;
+  };
+  ASSERT_TRUE(next());
+  ASSERT_NO_FATAL_FAILURE(MustAppend(sequence, 30, 3));
+  ASSERT_TRUE(next());
+  ASSERT_NO_FATAL_FAILURE(MustAppend(sequence, 33, kTokens - 33));
+  while (next()) {
+  }
+  absl::Status last;
+  for (const v1::GetResponse& response : responses) {
+    for (const auto& chunk : response.chunks()) EXPECT_EQ(chunk.tokens(), 30u);
+    for (const auto& layer : response.layer_results()) last = FromBlockStatus(layer.status());
+  }
+  EXPECT_TRUE(absl::IsAborted(last)) << last;
 }
 
 TEST_F(SequenceCallsTest, AShardOfASequenceCompletesWithTheOthers) {
@@ -280,9 +389,10 @@ TEST_F(SequenceCallsTest, TheQuotaHoldsForTailsToo) {
   ASSERT_NO_FATAL_FAILURE(MustAppend(a, 0, 1));
   const absl::Status status = Append(AppendOf(b, 0, 1), &response_);
   EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
-  EXPECT_GE(Rejected("quota") + Rejected("memory"), 1);
+  EXPECT_EQ(Rejected("quota"), 1);
+  EXPECT_EQ(Rejected("memory"), 0);
   v1::SealResponse sealed;
-  ASSERT_TRUE(Seal(a, -1, &sealed).ok());
+  ASSERT_TRUE(Seal(a, -1, 0, &sealed).ok());
   ASSERT_NO_FATAL_FAILURE(MustAppend(b, 0, 1));
 }
 
@@ -291,7 +401,9 @@ TEST_F(SequenceCallsTest, DrainingOpensNoNewOnes) {
   v1::OpenSequenceRequest request;
   request.set_namespace_id(ns_);
   v1::OpenSequenceResponse response;
-  EXPECT_TRUE(absl::IsUnavailable(KVCOMPD_CALL(OpenSequence, request, &response)));
+  const auto call = Call();
+  EXPECT_TRUE(absl::IsUnavailable(FromGrpc(stub()->OpenSequence(call.get(), request, &response))));
+  EXPECT_EQ(call->GetServerTrailingMetadata().count("kvcompd-draining"), 1u);
   EXPECT_EQ(Rejected("draining"), 1);
 }
 

@@ -27,7 +27,8 @@ TEST(NamespaceTest, SetProfileKeepsTheCeiling) {
 }
 
 TEST(NamespaceTableTest, RegistersOnceAndAttachesByNameOrModel) {
-  NamespaceTable table(10);
+  Metrics metrics;
+  NamespaceTable table(10, &metrics);
   NamespacePolicy policy;
   policy.quota_bytes = 5;
   auto first = table.Open("t", "llama", TestModel("a"), policy);
@@ -51,7 +52,8 @@ TEST(NamespaceTableTest, RegistersOnceAndAttachesByNameOrModel) {
 }
 
 TEST(NamespaceTableTest, TenantsDoNotShare) {
-  NamespaceTable table(10);
+  Metrics metrics;
+  NamespaceTable table(10, &metrics);
   auto a = table.Open("a", "n", TestModel(), {});
   auto b = table.Open("b", "n", TestModel(), {});
   ASSERT_TRUE(a.ok() && b.ok());
@@ -60,7 +62,8 @@ TEST(NamespaceTableTest, TenantsDoNotShare) {
 }
 
 TEST(NamespaceTableTest, ANameStandsForOneModel) {
-  NamespaceTable table(10);
+  Metrics metrics;
+  NamespaceTable table(10, &metrics);
   ASSERT_TRUE(table.Open("t", "n", TestModel("a"), {}).ok());
   ModelDescriptor changed = TestModel("a");
   changed.tokens_per_block = 128;
@@ -71,7 +74,8 @@ TEST(NamespaceTableTest, ANameStandsForOneModel) {
 }
 
 TEST(NamespaceTableTest, RefusesBadModelsAndPolicies) {
-  NamespaceTable table(10);
+  Metrics metrics;
+  NamespaceTable table(10, &metrics);
   ModelDescriptor model = TestModel();
   model.groups.clear();
   EXPECT_EQ(table.Open("t", "n", model, {}).status().code(), absl::StatusCode::kInvalidArgument);
@@ -82,13 +86,37 @@ TEST(NamespaceTableTest, RefusesBadModelsAndPolicies) {
   EXPECT_EQ(table.Open("t", "", std::nullopt, {}).status().code(), absl::StatusCode::kNotFound);
 }
 
-TEST(NamespaceTableTest, NamespacesAndNamesAreLimited) {
-  NamespaceTable table(2);
-  ASSERT_TRUE(table.Open("t", "a", TestModel("a"), {}).ok());
-  ASSERT_TRUE(table.Open("t", "b", TestModel("b"), {}).ok());
+TEST(NamespaceTableTest, NamespacesInUseAndNamesAreLimited) {
+  Metrics metrics;
+  NamespaceTable table(2, &metrics);
+  auto a = table.Open("t", "a", TestModel("a"), {});
+  auto b = table.Open("t", "b", TestModel("b"), {});
+  ASSERT_TRUE(a.ok() && b.ok());
   EXPECT_EQ(table.Open("t", "c", TestModel("c"), {}).status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(table.Open("t", "c", TestModel("a"), {}).status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_TRUE(table.Open("t", "", TestModel("a"), {}).ok());
+}
+
+TEST(NamespaceTableTest, AnUnusedOneGivesWayTheOneUsedLongestAgoFirst) {
+  Metrics metrics;
+  NamespaceTable table(3, &metrics);
+  const Namespace::Id a = table.Open("t", "a", TestModel("a"), {})->ns->id();
+  const Namespace::Id b = table.Open("t", "b", TestModel("b"), {})->ns->id();
+  const std::shared_ptr<Namespace> held = table.Open("t", "c", TestModel("c"), {})->ns;
+  ASSERT_NE(table.Find(a), nullptr);  // now b was used before a
+  ASSERT_TRUE(table.Open("t", "d", TestModel("d"), {}).ok());
+  EXPECT_EQ(table.Find(b), nullptr);
+  EXPECT_EQ(table.Open("t", "b", std::nullopt, {}).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(metrics.Value("kvcompd_namespaces_dropped_total"), 1);
+  // What has a slot charged to it stays, whoever holds it.
+  table.Find(a)->account().Charge(ChargeKind::kStored, 64);
+  ASSERT_TRUE(table.Open("t", "e", TestModel("e"), {}).ok());  // in place of d
+  EXPECT_NE(table.Find(a), nullptr);
+  EXPECT_NE(table.Find(held->id()), nullptr);
+  EXPECT_EQ(table.Open("t", "d", std::nullopt, {}).status().code(), absl::StatusCode::kNotFound);
+  // It comes back as it was first: its id is the same.
+  table.Find(a)->account().Uncharge(ChargeKind::kStored, 64);
+  EXPECT_EQ(table.Open("t", "b", TestModel("b"), {})->ns->id(), b);
 }
 
 }  // namespace

@@ -4,7 +4,6 @@
 
 #include <cstring>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "tests/server/store/store_test_util.h"
@@ -49,10 +48,10 @@ class SequenceTableTest : public StoreTest {
   }
   void TearDown() override { table_.reset(); }
 
-  absl::StatusOr<SequenceLock> Lock() { return table_->Acquire(*ns_, handle_, absl::ZeroDuration()); }
+  absl::StatusOr<SequenceLock> Lock() { return table_->Acquire(*ns_, handle_); }
   absl::StatusOr<uint32_t> Append(Sequence& seq, uint64_t first_token, uint32_t tokens) {
     const std::string data = Rows(first_token, tokens);
-    return seq.Append(first_token, tokens, AsBytes(data));
+    return seq.Append(first_token, tokens, AsBytes(data), &reason_);
   }
   // The tail holds the rows of the tokens it says.
   static void ExpectTail(const Sequence& seq) {
@@ -75,6 +74,7 @@ class SequenceTableTest : public StoreTest {
 
   std::unique_ptr<SequenceTable> table_;
   std::string handle_;
+  Reason reason_ = Reason::kNone;
 };
 
 TEST_F(SequenceTableTest, AppendsFillBlocks) {
@@ -84,16 +84,23 @@ TEST_F(SequenceTableTest, AppendsFillBlocks) {
   const std::string data = Rows(0, 150);
   uint32_t blocks = 0;
   while ((*seq)->tokens() < 150) {
-    auto copied = (*seq)->Append(0, 150, AsBytes(data));
+    auto copied = (*seq)->Append(0, 150, AsBytes(data), &reason_);
     ASSERT_TRUE(copied.ok()) << copied.status();
     ASSERT_GT(*copied, 0u);
     ExpectTail(**seq);
-    if ((*seq)->tail_full()) (*seq)->TailCommitted(TestKey(++blocks));
+    if ((*seq)->tail_full()) (*seq)->TailCommitted({.key = TestKey(++blocks)});
   }
   EXPECT_EQ(blocks, 2u);
   EXPECT_EQ((*seq)->committed_tokens(), 128u);
   EXPECT_EQ((*seq)->tail_tokens(), 22u);
   EXPECT_EQ((*seq)->parent(), TestKey(2));
+  ASSERT_NE((*seq)->Committed(0), nullptr);
+  EXPECT_EQ((*seq)->Committed(0)->key, TestKey(1));
+  EXPECT_EQ((*seq)->Committed(1)->key, TestKey(2));
+  EXPECT_EQ((*seq)->Committed(2), nullptr);
+  (*seq)->ForgetBefore(1);
+  EXPECT_EQ((*seq)->Committed(0), nullptr);
+  EXPECT_EQ((*seq)->Committed(1)->key, TestKey(2));
 }
 
 TEST_F(SequenceTableTest, AppendIsIdempotentByFirstToken) {
@@ -111,6 +118,7 @@ TEST_F(SequenceTableTest, AGapIsRefused) {
   auto seq = Lock();
   ASSERT_TRUE(seq.ok());
   EXPECT_EQ(Append(**seq, 1, 1).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(reason_, Reason::kGap);
   EXPECT_EQ(Append(**seq, 0, 4).value(), 4u);
   EXPECT_EQ(Append(**seq, 5, 1).status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ((*seq)->tokens(), 4u);
@@ -130,8 +138,10 @@ TEST_F(SequenceTableTest, TheLengthOfDataIsChecked) {
   ASSERT_TRUE(seq.ok());
   std::string data = Rows(0, 4);
   data.pop_back();
-  EXPECT_EQ((*seq)->Append(0, 4, AsBytes(data)).status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ((*seq)->Append(0, UINT32_MAX, AsBytes(data)).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ((*seq)->Append(0, 4, AsBytes(data), &reason_).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ((*seq)->Append(0, UINT32_MAX, AsBytes(data), &reason_).status().code(),
+            absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(store_->stats().tail_bytes, 0u);
 }
 
@@ -143,11 +153,46 @@ TEST_F(SequenceTableTest, TailsAreChargedAndFreed) {
     EXPECT_EQ((*seq)->tail_bytes(), 2u * 2 * 2 * 64 * kChannels * 2);
     EXPECT_EQ(store_->stats().tail_bytes, (*seq)->tail_bytes());
     ExpectBalanced();
-    seq->Drop();
+    (*seq)->Seal({.tokens = 0});
+    seq->Renew();
+    ExpectEmpty();
   }
-  ExpectEmpty();
   EXPECT_EQ(table_->size(), 0u);
+}
+
+TEST_F(SequenceTableTest, ASealedOneIsRememberedUntilItsTtlEnds) {
+  {
+    auto seq = Lock();
+    ASSERT_TRUE(Append(**seq, 0, 3).ok());
+    (*seq)->Seal({.last_key = TestKey(9), .tokens = 3});
+    seq->Renew();
+  }
+  AdvanceMs(59'999);
+  table_->Tick();
+  {
+    auto seq = Lock();
+    ASSERT_TRUE(seq.ok()) << seq.status();
+    ASSERT_TRUE((*seq)->sealed().has_value());
+    EXPECT_EQ((*seq)->sealed()->last_key, TestKey(9));
+    EXPECT_EQ((*seq)->sealed()->tokens, 3u);
+    EXPECT_EQ(Append(**seq, 3, 1).status().code(), absl::StatusCode::kFailedPrecondition);
+  }
+  AdvanceMs(1);
+  table_->Tick();
   EXPECT_EQ(Lock().status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(metrics_.Value("kvcompd_sequences_expired_total"), 0) << "it had ended by its seal";
+}
+
+TEST_F(SequenceTableTest, SealedOnesGiveWay) {
+  (*Lock())->Seal({});
+  EXPECT_TRUE(table_->Open(ns_, BlockKey(), kShard, 0).ok());
+  EXPECT_TRUE(table_->Open(ns_, BlockKey(), kShard, 0).ok());
+  EXPECT_EQ(table_->size(), 2u);
+  EXPECT_TRUE(Lock().ok());
+  EXPECT_TRUE(table_->Open(ns_, BlockKey(), kShard, 0).ok());
+  EXPECT_EQ(Lock().status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(table_->Open(ns_, BlockKey(), kShard, 0).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(table_->size(), 3u);
 }
 
 TEST_F(SequenceTableTest, WithoutMemoryNothingChanges) {
@@ -162,28 +207,18 @@ TEST_F(SequenceTableTest, WithoutMemoryNothingChanges) {
 }
 
 TEST_F(SequenceTableTest, OneHolderAtATime) {
-  auto first = std::make_unique<SequenceLock>(Lock().value());
-  EXPECT_EQ(Lock().status().code(), absl::StatusCode::kDeadlineExceeded);
-  std::thread second([&] {
-    auto lock = table_->Acquire(*ns_, handle_, absl::Seconds(60));
-    ASSERT_TRUE(lock.ok()) << lock.status();
-    EXPECT_EQ((*lock)->tokens(), 7u);
-  });
-  ASSERT_TRUE(Append(**first, 0, 7).ok());
-  first.reset();
-  second.join();
+  {
+    auto first = Lock();
+    ASSERT_TRUE(first.ok());
+    EXPECT_EQ(Lock().status().code(), absl::StatusCode::kAborted);
+    ASSERT_TRUE(Append(**first, 0, 7).ok());
+  }
+  auto second = Lock();
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_EQ((*second)->tokens(), 7u);
 }
 
-TEST_F(SequenceTableTest, AWaiterLearnsThatTheSequenceWasDropped) {
-  auto first = std::make_unique<SequenceLock>(Lock().value());
-  std::thread second([&] {
-    EXPECT_EQ(table_->Acquire(*ns_, handle_, absl::Seconds(60)).status().code(), absl::StatusCode::kNotFound);
-  });
-  first->Drop();
-  second.join();
-}
-
-TEST_F(SequenceTableTest, ExpiresAfterItsLastUse) {
+TEST_F(SequenceTableTest, ExpiresAfterItsLastAppend) {
   AdvanceMs(59'999);
   table_->Tick();
   {
@@ -193,10 +228,12 @@ TEST_F(SequenceTableTest, ExpiresAfterItsLastUse) {
     AdvanceMs(100'000);
     table_->Tick();  // held: it stays
     EXPECT_EQ(Append(**seq, 1, 1).value(), 1u);
+    EXPECT_EQ(Lock().status().code(), absl::StatusCode::kAborted);
+    seq->Renew();
   }
   AdvanceMs(59'999);
-  EXPECT_TRUE(Lock().ok());
-  AdvanceMs(60'000);
+  EXPECT_TRUE(Lock().ok());  // which does not renew it
+  AdvanceMs(1);
   EXPECT_EQ(Lock().status().code(), absl::StatusCode::kNotFound);  // before any Tick
   EXPECT_EQ(table_->size(), 1u);
   table_->Tick();
@@ -212,8 +249,7 @@ TEST_F(SequenceTableTest, SequencesAreLimitedAndChecked) {
   EXPECT_EQ(metrics_.Value("kvcompd_sequences_refused_total", {{"reason", "limit"}}), 1);
   EXPECT_EQ(table_->Open(ns_, BlockKey(), {7, 0, 1, 0, 1}, 0).status().code(),
             absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(table_->Acquire(*Open("other"), handle_, absl::ZeroDuration()).status().code(),
-            absl::StatusCode::kNotFound);
+  EXPECT_EQ(table_->Acquire(*Open("other"), handle_).status().code(), absl::StatusCode::kNotFound);
 }
 
 }  // namespace

@@ -187,7 +187,8 @@ TEST_F(StoreEvictTest, StagingCountsAgainstTheQuota) {
   EXPECT_EQ(small->account().charged_bytes, 2 * kBlock);
   PutReply too_long = store_->BeginPut(small, Info(TestKey(4), {.bytes = 2 * kBlock + 1}));
   EXPECT_EQ(too_long.reason, Reason::kQuota);
-  EXPECT_EQ(store_->AllocateTail(small, 1).status().code(), absl::StatusCode::kResourceExhausted);
+  Reason reason = Reason::kNone;
+  EXPECT_EQ(store_->AllocateTail(small, 1, &reason).status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(metrics_.Value("kvcompd_tail_refused_total", {{"reason", "quota"}}), 1);
 }
 
@@ -202,6 +203,66 @@ TEST_F(StoreEvictTest, EvictionIsPublished) {
   EXPECT_EQ(events[0].key, TestKey(1));
   EXPECT_EQ(events[0].reason, Reason::kEvicted);
   EXPECT_EQ(events[1].kind, Event::Kind::kStored);
+}
+
+TEST_F(StoreEvictTest, WatchersAreWokenWithoutALock) {
+  Store::Options options = SmallStore();
+  options.high_watermark = 0.9;
+  options.low_watermark = 0.5;
+  Start(options);
+  Fill(1, 14);
+  // A watcher that calls the store from its wake, as a reactor that sends and frees does.
+  int woken = 0;
+  auto watcher = store_->watch().Subscribe(ns_->id(), [&] {
+    ++woken;
+    store_->Tick();
+    store_->Trim(store_->stats().host.used_bytes, std::nullopt);
+  });
+  ASSERT_TRUE(Put(15, {.bytes = kBlock}));
+  EXPECT_GT(woken, 0);
+  EXPECT_GT(Evictions("watermark"), 0);
+  store_->watch().Unsubscribe(watcher);
+}
+
+TEST_F(StoreEvictTest, AWatcherIsWokenBeforeItsQueueOverflows) {
+  Store::Options options = SmallStore();
+  options.high_watermark = 0.5;
+  options.low_watermark = 0;
+  options.watch_queue_events = 300;
+  Start(options);
+  for (uint64_t n = 1; n <= 1024; ++n) ASSERT_TRUE(Put(n, {.bytes = 512}));
+  uint64_t lost = 0, events = 0;
+  std::shared_ptr<WatchHub::Watcher> watcher;
+  watcher = store_->watch().Subscribe(ns_->id(), [&] {
+    uint64_t l = 0;
+    events += watcher->Take(&l).size();
+    lost += l;
+  });
+  ASSERT_TRUE(Put(2000, {.bytes = 512}));
+  EXPECT_EQ(lost, 0u);
+  EXPECT_GT(events, 1000u);
+  store_->watch().Unsubscribe(watcher);
+}
+
+TEST_F(StoreEvictTest, ALongWalkInVainIsNotMadeEachTime) {
+  Store::Options options = SmallStore();
+  options.high_watermark = 0.3;  // 4915 blocks of 64 bytes
+  options.low_watermark = 0.1;
+  options.lease_quota_fraction = 1.0;
+  Start(options);
+  std::vector<BlockKey> keys;
+  for (uint64_t n = 1; n <= 4900; ++n) {
+    keys.push_back(TestKey(n));
+    ASSERT_TRUE(Put(n, {.bytes = 64}));
+  }
+  const std::string lease = store_->Lease(ns_, keys, 0).lease_id;
+  for (uint64_t n = 5001; n <= 5020; ++n) ASSERT_TRUE(Put(n, {.bytes = 64}));  // above the watermark
+  EXPECT_EQ(Evictions("watermark"), 0);
+  store_->Release(ns_, lease);
+  store_->Tick();
+  EXPECT_EQ(Evictions("watermark"), 0) << "not yet";
+  for (int i = 0; i < 70; ++i) store_->Tick();
+  EXPECT_LE(store_->stats().host.used_bytes, kMiB / 10) << "but it is made again";
 }
 
 TEST_F(StoreEvictTest, TrimToATarget) {

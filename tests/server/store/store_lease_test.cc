@@ -86,7 +86,10 @@ TEST_F(StoreLeaseTest, TheTenantsQuotaIsSharedByItsNamespaces) {
     EXPECT_EQ(second.blocks[i].code(), i < 7 ? absl::StatusCode::kOk : absl::StatusCode::kResourceExhausted);
   }
   EXPECT_EQ(metrics_.Value("kvcompd_lease_refused_blocks_total", {{"reason", "quota"}}), 2);
-  EXPECT_TRUE(store_->Lease(ns_, Keys(1, 1), 0).lease_id.empty());
+  EXPECT_TRUE(store_->Lease(ns_, Keys(9, 9), 0).lease_id.empty());
+  EXPECT_FALSE(store_->Lease(ns_, Keys(1, 1), 1000).lease_id.empty()) << "held already: no further bytes";
+  AdvanceMs(1000);
+  store_->Tick();
   // Another tenant has a quota of its own.
   auto stranger = Open("stranger", {}, "another tenant");
   ASSERT_TRUE(Put(stranger, TestKey(60), {.bytes = kBlock}));
@@ -100,7 +103,8 @@ TEST_F(StoreLeaseTest, MatchLeasesNoMoreThanTheQuota) {
   EXPECT_EQ(reply.blocks.size(), 8u);
   EXPECT_EQ(reply.lease_ms, 5000u);
   EXPECT_TRUE(store_->CheckLease(ns_, reply.lease_id).ok());
-  const MatchReply none = store_->Match(ns_, Keys(1, 12), {.lease = true});
+  EXPECT_EQ(store_->Match(ns_, Keys(1, 12), {.lease = true}).blocks.size(), 8u) << "each block counts once";
+  const MatchReply none = store_->Match(ns_, Keys(9, 12), {.lease = true});
   EXPECT_TRUE(none.blocks.empty());
   EXPECT_TRUE(none.lease_id.empty());
   EXPECT_EQ(store_->Match(ns_, Keys(1, 12), {}).blocks.size(), 12u);
@@ -115,6 +119,45 @@ TEST_F(StoreLeaseTest, AMatchedLeaseKeepsItsBlocks) {
   store_->Tick();
   for (uint64_t n = 60; n < 80; ++n) ASSERT_TRUE(Put(n, {.bytes = kBlock}));
   EXPECT_FALSE(Has(1));
+}
+
+TEST_F(StoreLeaseTest, AReadCountsUntilItsLastReferenceIsGone) {
+  std::vector<BlockSnapshot> reads;
+  for (uint64_t n = 1; n <= 8; ++n) {
+    auto read = store_->Read(ns_, TestKey(n));
+    ASSERT_TRUE(read.ok()) << read.status();
+    reads.push_back(*std::move(read));
+  }
+  EXPECT_EQ(store_->Read(ns_, TestKey(99)).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(store_->Read(ns_, TestKey(9)).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(metrics_.Value("kvcompd_lease_refused_blocks_total", {{"reason", "quota"}}), 1);
+  EXPECT_EQ(store_->stats().reads, 8u);
+  // What is held already costs nothing more, by a read or by a lease.
+  EXPECT_TRUE(store_->Read(ns_, TestKey(8)).ok());
+  const std::string lease = store_->Lease(ns_, Keys(1, 1), 0).lease_id;
+  EXPECT_FALSE(lease.empty());
+  std::shared_ptr<const StoredShard> slice = reads[1].shards[0];
+  reads.clear();
+  EXPECT_EQ(store_->stats().reads, 1u);
+  slice.reset();
+  EXPECT_EQ(store_->stats().reads, 0u);
+  EXPECT_EQ(store_->Lease(ns_, Keys(2, 9), 0).blocks.back().code(), absl::StatusCode::kResourceExhausted)
+      << "the leased one still counts";
+  EXPECT_TRUE(store_->Release(ns_, lease));
+  EXPECT_TRUE(store_->Read(ns_, TestKey(9)).ok());
+}
+
+TEST_F(StoreLeaseTest, ABlockThatIsReadIsNotEvicted) {
+  auto read = store_->Read(ns_, TestKey(1));
+  ASSERT_TRUE(read.ok());
+  for (uint64_t n = 20; n < 60; ++n) ASSERT_TRUE(Put(n, {.bytes = kBlock}));
+  EXPECT_TRUE(Has(1));
+  EXPECT_FALSE(Has(2));
+  store_->Flush(ns_);
+  EXPECT_EQ(store_->stats().stored_bytes, kBlock);
+  ExpectBalanced();
+  *read = BlockSnapshot();
+  ExpectEmpty();
 }
 
 TEST_F(StoreLeaseTest, LeasesAreLimitedInNumber) {
@@ -167,6 +210,16 @@ TEST_F(StoreLeaseTest, TheNamespacesPinQuotaGoesFirst) {
   const std::vector<absl::Status> statuses = store_->Pin(small, Keys(1, 3), 0);
   EXPECT_TRUE(statuses[1].ok());
   EXPECT_EQ(statuses[2].code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(StoreLeaseTest, ANamespaceMayNotAskForMoreThanTheStoresPinQuota) {
+  NamespacePolicy policy;
+  policy.pin_quota_bytes = UINT64_MAX;
+  auto greedy = Open("greedy", policy);
+  for (uint64_t n = 1; n <= 5; ++n) ASSERT_TRUE(Put(greedy, TestKey(n), {.bytes = kBlock}));
+  const std::vector<absl::Status> statuses = store_->Pin(greedy, Keys(1, 5), 0);
+  EXPECT_TRUE(statuses[3].ok());
+  EXPECT_EQ(statuses[4].code(), absl::StatusCode::kResourceExhausted);
 }
 
 TEST_F(StoreLeaseTest, PinsEndAtTheirTtl) {

@@ -66,9 +66,9 @@ TEST_F(StorePutTest, TheSamePutTakesOverAndTheOldStagingAborts) {
   PutReply old = Begin(TestKey(1), {.put_id = "p"});
   PutReply again = Begin(TestKey(1), {.put_id = "p"});
   ASSERT_EQ(again.verdict, PutVerdict::kWanted);
-  EXPECT_FALSE(old.staging->Touch());
+  EXPECT_FALSE(old.staging->claim().Touch());
   EXPECT_EQ(Commit(std::move(old.staging)).status().code(), absl::StatusCode::kAborted);
-  EXPECT_TRUE(again.staging->Touch());
+  EXPECT_TRUE(again.staging->claim().Touch());
   EXPECT_TRUE(Commit(std::move(again.staging)).ok());
   EXPECT_EQ(metrics_.Value("kvcompd_put_dropped_total", {{"reason", "taken_over"}}), 1);
   ExpectBalanced();
@@ -154,11 +154,11 @@ TEST_F(StorePutTest, AnOrphanIsReapedAndItsMemoryStaysUntilItIsDropped) {
   PutReply touched = Begin(TestKey(1), {.put_id = "p"});
   PutReply orphan = Begin(TestKey(2), {.put_id = "p"});
   AdvanceMs(20'000);
-  EXPECT_TRUE(touched.staging->Touch());
+  EXPECT_TRUE(touched.staging->claim().Touch());
   AdvanceMs(10'000);
   store_->Tick();
-  EXPECT_TRUE(touched.staging->Touch());
-  EXPECT_FALSE(orphan.staging->Touch());
+  EXPECT_TRUE(touched.staging->claim().Touch());
+  EXPECT_FALSE(orphan.staging->claim().Touch());
   EXPECT_EQ(metrics_.Value("kvcompd_put_dropped_total", {{"reason", "timeout"}}), 1);
   // Another put may now have the shard, while the orphan's memory is still its own.
   std::memset(orphan.staging->memory().data(), 1, orphan.staging->memory().size());
@@ -215,8 +215,54 @@ TEST_F(StorePutTest, CompletionIsPublishedOnce) {
   EXPECT_EQ(events[0].generation, store_->Lookup(ns_, TestKey(1))->generation);
 }
 
+TEST_F(StorePutTest, AProbeOnlyLooks) {
+  ASSERT_TRUE(Put(1, {.bytes = 100}));
+  const PutReply under_way = Begin(TestKey(2), {.put_id = "a"});
+  const auto probe = [&](uint64_t n) {
+    PutRequestInfo info = Info(TestKey(n), {});
+    info.probe = true;
+    return store_->BeginPut(ns_, info);
+  };
+  const PutReply stored = probe(1);
+  EXPECT_EQ(stored.verdict, PutVerdict::kAlreadyStored);
+  EXPECT_EQ(stored.encoded_bytes, 100u);
+  EXPECT_EQ(stored.raw_bytes, 400u);
+  EXPECT_EQ(probe(2).verdict, PutVerdict::kInProgress);
+  const PutReply absent = probe(3);
+  EXPECT_EQ(absent.verdict, PutVerdict::kRefused);
+  EXPECT_EQ(absent.reason, Reason::kNone);
+  EXPECT_EQ(Begin(TestKey(3)).verdict, PutVerdict::kWanted) << "nothing was claimed";
+}
+
+TEST_F(StorePutTest, WhatIsDroppedUncommittedIsCounted) {
+  { const PutReply dropped = Begin(TestKey(1)); }
+  EXPECT_EQ(metrics_.Value("kvcompd_put_dropped_total", {{"reason", "uncommitted"}}), 1);
+  ASSERT_TRUE(Put(1));
+  EXPECT_EQ(metrics_.Value("kvcompd_put_dropped_total", {{"reason", "uncommitted"}}), 1);
+}
+
+TEST_F(StorePutTest, AllNamespacesTogetherLeaveRoomForWhatCanBeEvicted) {
+  Store::Options options = SmallStore();
+  options.unstored_fraction = 0.5;
+  options.all_unstored_fraction = 0.75;
+  Start(options);
+  auto other = Open("other");
+  const PutReply a = store_->BeginPut(ns_, Info(TestKey(1), {.bytes = kMiB / 2}));
+  EXPECT_EQ(a.verdict, PutVerdict::kWanted);
+  EXPECT_EQ(store_->BeginPut(ns_, Info(TestKey(2), {.bytes = 1})).reason, Reason::kMemory)
+      << "half is its part";
+  PutReply b = store_->BeginPut(other, Info(TestKey(1), {.bytes = kMiB / 4}));
+  EXPECT_EQ(b.verdict, PutVerdict::kWanted);
+  const PutReply refused = store_->BeginPut(other, Info(TestKey(2), {.bytes = 64}));
+  EXPECT_EQ(refused.reason, Reason::kMemory);
+  EXPECT_NE(refused.status.message().find("try again later"), absl::string_view::npos) << refused.status;
+  ASSERT_TRUE(Commit(std::move(b.staging), {.bytes = kMiB / 4}).ok());  // stored: that can be evicted
+  EXPECT_EQ(store_->BeginPut(other, Info(TestKey(2), {.bytes = 64})).verdict, PutVerdict::kWanted);
+}
+
 TEST_F(StorePutTest, TailsAreCharged) {
-  auto tail = store_->AllocateTail(ns_, 1000);
+  Reason reason = Reason::kNone;
+  auto tail = store_->AllocateTail(ns_, 1000, &reason);
   ASSERT_TRUE(tail.ok());
   EXPECT_EQ(store_->stats().tail_bytes, 1024u);
   EXPECT_EQ(ns_->account().charged_bytes, 1024u);

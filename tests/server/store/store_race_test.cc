@@ -73,7 +73,7 @@ class StoreRaceTest : public StoreTest {
     if (reply.verdict != PutVerdict::kWanted) return;
     Fill(reply.staging->memory().first(bytes), {key, random()});
     if (random() % 8 == 0) return;  // an interrupted put
-    reply.staging->Touch();
+    reply.staging->claim().Touch();
     auto done =
         store_->Commit(std::move(reply.staging), {.bytes = bytes, .raw_bytes = bytes, .profile = "raw"});
     if (done.ok()) ++committed_;
@@ -88,6 +88,7 @@ class StoreRaceTest : public StoreTest {
 
   void ReadSome(std::mt19937_64& random, const std::shared_ptr<Namespace>& ns) {
     const uint64_t key = random() % kKeys;
+    if (auto read = store_->Read(ns, TestKey(key)); read.ok()) CheckBlock(*read, key);
     if (auto block = store_->Lookup(ns, TestKey(key))) {
       if (random() % 2 == 0) store_->Delete(ns, TestKey(key));  // while it is held
       CheckBlock(*block, key);
@@ -124,13 +125,14 @@ class StoreRaceTest : public StoreTest {
         }
         break;
       case 6: {
-        auto tail = store_->AllocateTail(ns, 1 + random() % 20'000);
+        Reason reason = Reason::kNone;
+        auto tail = store_->AllocateTail(ns, 1 + random() % 20'000, &reason);
         if (tail.ok()) std::memset(tail->bytes().data(), 0xee, tail->bytes().size());
         break;
       }
       default:
         store_->stats();
-        store_->SnapshotEvents(ns);
+        store_->SnapshotEvents(ns, static_cast<uint32_t>(random() % store_->snapshot_parts()));
     }
   }
 

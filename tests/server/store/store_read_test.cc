@@ -140,7 +140,11 @@ TEST_F(StoreReadTest, SnapshotEventsNameWhatIsComplete) {
   ASSERT_TRUE(Put(2));
   ASSERT_TRUE(Put(3, {.shard = {0, 0, 1, 0, 1}}));
   ASSERT_TRUE(Put(Open("other"), TestKey(4)));
-  const std::vector<Event> events = store_->SnapshotEvents(ns_);
+  std::vector<Event> events;
+  for (uint32_t part = 0; part < store_->snapshot_parts(); ++part) {
+    for (Event& event : store_->SnapshotEvents(ns_, part)) events.push_back(std::move(event));
+  }
+  EXPECT_TRUE(store_->SnapshotEvents(ns_, store_->snapshot_parts()).empty());
   ASSERT_EQ(events.size(), 2u);
   for (const Event& event : events) {
     EXPECT_EQ(event.kind, Event::Kind::kStored);

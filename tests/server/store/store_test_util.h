@@ -60,6 +60,7 @@ class StoreTest : public testing::Test {
     options.high_watermark = 1.0;
     options.low_watermark = 1.0;
     options.unstored_fraction = 1.0;
+    options.all_unstored_fraction = 1.0;
     options.epoch = 77;
     return options;
   }
@@ -121,6 +122,7 @@ class StoreTest : public testing::Test {
     EXPECT_EQ(stats.encoded_bytes, 0u);
     EXPECT_EQ(stats.raw_bytes, 0u);
     EXPECT_EQ(stats.leases, 0u);
+    EXPECT_EQ(stats.reads, 0u);
     EXPECT_EQ(stats.pins, 0u);
   }
   void AdvanceMs(int64_t ms) { clock_.AdvanceUs(ms * 1000); }
