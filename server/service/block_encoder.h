@@ -3,7 +3,7 @@
 //
 // Called by PutSession and by sequences, from worker threads. Not thread-safe: one job at a time.
 //
-//   auto encoder = BlockEncoder::Create(ns, key, shard, tokens, profile, codebooks);
+//   BlockEncoder encoder(ns, key, shard, tokens, profile);
 //   memory of at least encoder.memory_bytes(): [container ... | assembly area of one segment's raw values]
 //   encoder.AssemblyArea(memory)           // fill with [heads, tokens, channels] of the next segment
 //   encoder.EncodeNext(memory, ws)         // for every segment, layer-major, K before V

@@ -90,6 +90,7 @@ absl::Status OpenNamespace(ServiceContext& context, const v1::OpenNamespaceReque
   if (!policy.ok()) return policy.status();
   const std::string tenant = request.tenant().empty() ? "default" : request.tenant();
   auto opened = context.store->OpenNamespace(tenant, request.name(), model, *policy);
+  if (absl::IsFailedPrecondition(opened.status())) return WithReason(opened.status(), Reason::kWrongPlace);
   if (!opened.ok()) return opened.status();
 
   Namespace& ns = *opened->ns;

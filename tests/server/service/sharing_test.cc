@@ -144,8 +144,8 @@ TEST_F(SharingTest, EmptyProgressDoesNotKeepAPutAlive) {
   EXPECT_FALSE(put.Finish().ok());
   EXPECT_TRUE(Eventually([&] { return store().stats().staged_bytes == 0; }));
   EXPECT_EQ(Metric("kvcompd_streams_cancelled_total", "idle"), 1);
-  EXPECT_EQ(Metric("kvcompd_put_dropped_total", "timeout") + Metric("kvcompd_put_dropped_total", "uncommitted"),
-            1);
+  EXPECT_EQ(
+      Metric("kvcompd_put_dropped_total", "timeout") + Metric("kvcompd_put_dropped_total", "uncommitted"), 1);
 }
 
 // Layer by layer over several blocks: each block alone waits for longer than the orphan timeout.
@@ -182,7 +182,8 @@ TEST_F(SharingTest, AReaderThatTricklesIsEndedAtLast) {
   for (int b = 0; b < 60; ++b) blocks.push_back(b);
   ASSERT_TRUE(Put({.ns = ns, .blocks = blocks}).ok());
   v1::GetRequest request = GetOf(ns, blocks);
-  for (int i = 0; i < 4; ++i) request.mutable_blocks()->MergeFrom(v1::GetRequest(request).blocks());  // 45 MiB
+  for (int i = 0; i < 4; ++i)
+    request.mutable_blocks()->MergeFrom(v1::GetRequest(request).blocks());  // 45 MiB
   auto context = Call();
   auto reader = stub()->Get(context.get(), request);
   v1::GetResponse response;
