@@ -11,11 +11,6 @@ void Cancellation::Cancel() {
   for (const auto& action : actions_) action();
 }
 
-bool Cancellation::cancelled() const {
-  MutexLock lock(&mutex_);
-  return cancelled_;
-}
-
 Cancellation::Link::Link(std::shared_ptr<Cancellation> of, std::function<void()> action)
     : of_(std::move(of)) {
   if (of_ == nullptr) return;

@@ -8,6 +8,7 @@
 #ifndef KVCOMPD_CLIENT_CANCELLATION_H_
 #define KVCOMPD_CLIENT_CANCELLATION_H_
 
+#include <atomic>
 #include <functional>
 #include <list>
 #include <memory>
@@ -20,7 +21,7 @@ class Cancellation {
  public:
   // For good: calls that start afterwards end at once. Idempotent.
   void Cancel();
-  bool cancelled() const;
+  bool cancelled() const { return cancelled_; }
 
   // Internal to the client: something that is told, once, on the thread that cancels, or at once where that
   // has been. The action must not make or destroy Links of the same Cancellation.
@@ -37,8 +38,9 @@ class Cancellation {
   };
 
  private:
-  mutable Mutex mutex_;  // held over the actions
-  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  Mutex mutex_;  // held over the actions
+  // Written under mutex_, read also by those whose locks an action takes.
+  std::atomic<bool> cancelled_{false};
   std::list<std::function<void()>> actions_ ABSL_GUARDED_BY(mutex_);
 };
 
