@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "client/ctl/open_sample.h"
+#include "client/ctl/proto_text.h"
 #include "client/ctl/sample_commands.h"
 #include "client/ctl/table.h"
 #include "client/sequence_writer.h"
@@ -65,7 +66,7 @@ absl::StatusOr<AppendOutcome> AppendAll(OpenedSample& sample, uint32_t tokens_a_
 absl::Status Append(const CommandContext& context) {
   const auto tokens = context.args.Whole("tokens", 1, 1024);
   if (!tokens.ok()) return AsUsageError(tokens.status());
-  auto sample = OpenSample(context);
+  auto sample = OpenSample(context, OwnDaemon::kStart);
   if (!sample.ok()) return sample.status();
   absl::StatusOr<AppendOutcome> outcome;
   {
@@ -99,7 +100,7 @@ Command AppendCommand() {
   return {.name = "append",
           .operands = "SAMPLE",
           .help = "stores a sample as a growing sequence, some tokens a call, and seals it",
-          .flags = WithSampleFlags({{"tokens", "N", "tokens of one call, 1 to 1024", "8"}}),
+          .flags = WithSampleFlags({{"tokens", "N", "tokens of one call, 1 to 1024", "8"}, ProgressFlag()}),
           .min_operands = 1,
           .max_operands = 1,
           .run = Append};

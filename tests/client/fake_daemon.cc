@@ -460,6 +460,26 @@ grpc::Status FakeDaemon::Delete(grpc::ServerContext* context, const v1::DeleteRe
   return grpc::Status::OK;
 }
 
+grpc::Status FakeDaemon::Pin(grpc::ServerContext* context, const v1::PinRequest* request,
+                             v1::PinResponse* response) {
+  if (auto s = CheckId(context, request->namespace_id(), "Pin"); !s.ok()) return s;
+  MutexLock lock(&mutex_);
+  for (const std::string& key : request->keys()) {
+    if (blocks_.contains(key)) pinned_.insert(key);
+    response->add_blocks()->set_code(blocks_.contains(key) ? grpc::StatusCode::OK
+                                                           : grpc::StatusCode::NOT_FOUND);
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeDaemon::Unpin(grpc::ServerContext* context, const v1::UnpinRequest* request,
+                               v1::UnpinResponse* response) {
+  if (auto s = CheckId(context, request->namespace_id(), "Unpin"); !s.ok()) return s;
+  MutexLock lock(&mutex_);
+  for (const std::string& key : request->keys()) response->add_unpinned(pinned_.erase(key) > 0);
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeDaemon::Release(grpc::ServerContext* context, const v1::ReleaseRequest* request,
                                  v1::ReleaseResponse* response) {
   if (auto s = CheckId(context, request->namespace_id(), "Release"); !s.ok()) return s;

@@ -97,6 +97,8 @@ class FakeDaemon final : public v1::KvCache::Service {
   grpc::Status Match(grpc::ServerContext*, const v1::MatchRequest*, v1::MatchResponse*) override;
   grpc::Status Exists(grpc::ServerContext*, const v1::ExistsRequest*, v1::ExistsResponse*) override;
   grpc::Status Delete(grpc::ServerContext*, const v1::DeleteRequest*, v1::DeleteResponse*) override;
+  grpc::Status Pin(grpc::ServerContext*, const v1::PinRequest*, v1::PinResponse*) override;
+  grpc::Status Unpin(grpc::ServerContext*, const v1::UnpinRequest*, v1::UnpinResponse*) override;
   grpc::Status Release(grpc::ServerContext*, const v1::ReleaseRequest*, v1::ReleaseResponse*) override;
   grpc::Status PutCodebooks(grpc::ServerContext*, const v1::PutCodebooksRequest*,
                             v1::PutCodebooksResponse*) override;
@@ -149,6 +151,7 @@ class FakeDaemon final : public v1::KvCache::Service {
   std::set<std::string> uploaded_sets_ ABSL_GUARDED_BY(mutex_);
   v1::SealRequest last_seal_ ABSL_GUARDED_BY(mutex_);
   bool sealed_ ABSL_GUARDED_BY(mutex_) = false;
+  std::set<std::string> pinned_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> released_ ABSL_GUARDED_BY(mutex_);
   uint64_t sequence_tokens_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<std::string> sequence_keys_ ABSL_GUARDED_BY(mutex_);
