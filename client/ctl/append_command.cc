@@ -2,11 +2,9 @@
 #include <span>
 #include <string>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "client/ctl/open_sample.h"
-#include "client/ctl/proto_text.h"
 #include "client/ctl/sample_commands.h"
 #include "client/ctl/table.h"
 #include "client/sequence_writer.h"
@@ -22,14 +20,17 @@ struct AppendOutcome {
   uint64_t raw_bytes = 0;
   uint64_t encoded_bytes = 0;
   double seconds = 0;
-  std::string first_failure;
+  absl::Status first_failure;
+  v1::Reason first_reason = v1::REASON_UNSPECIFIED;
 
   void Add(const PutResult& result) {
     raw_bytes += result.raw_bytes;
     encoded_bytes += result.encoded_bytes;
     ++(result.status.ok() ? committed : failed);
-    if (!result.status.ok() && first_failure.empty())
-      first_failure = OutcomeText(result.status, result.reason);
+    if (!result.status.ok() && first_failure.ok()) {
+      first_failure = result.status;
+      first_reason = result.reason;
+    }
   }
 };
 
@@ -90,8 +91,8 @@ absl::Status Append(const CommandContext& context) {
         outcome->encoded_bytes, outcome->seconds);
   }
   if (outcome->failed == 0) return absl::OkStatus();
-  return absl::InternalError(
-      absl::StrCat(outcome->failed, " blocks were not committed: ", outcome->first_failure));
+  return FailedBlocks(outcome->failed, outcome->failed + outcome->committed, "committed",
+                      outcome->first_failure, outcome->first_reason);
 }
 
 }  // namespace

@@ -99,6 +99,10 @@ std::string ProgramHelp(std::span<const Command> commands) {
   for (const Command& command : commands) {
     if (!command.hidden) absl::StrAppendFormat(&out, "  %-16s  %s\n", command.name, command.help);
   }
+  out +=
+      "\nThe daemon is the one that --address or KVCOMPD_ADDRESS names. Without either, put, get, append, "
+      "match, "
+      "exists,\ndemo and bench serve start one of their own, empty, until they end.\n";
   out += "\n`kvcompctl help COMMAND` lists the flags of a command.\n";
   return out;
 }
