@@ -12,11 +12,12 @@ template <typename Request, typename Response>
 absl::StatusOr<Response> Call(ClientCore& core,
                               grpc::Status (v1::Admin::Stub::*method)(grpc::ClientContext*, const Request&,
                                                                       Response*),
-                              absl::string_view verb, uint32_t deadline_ms, const Request& request) {
+                              absl::string_view verb, uint32_t deadline_ms, const Request& request,
+                              Repeat repeat = Repeat::kTransport) {
   Response response;
   const Deadline deadline = core.DeadlineOf(deadline_ms, core.options().deadlines.admin_ms);
   const absl::Status s =
-      CallPlain(core, &Lane::admin, method, verb, Repeat::kTransport, deadline, request, &response);
+      CallPlain(core, &Lane::admin, method, verb, repeat, deadline, /*cancel=*/nullptr, request, &response);
   if (!s.ok()) return s;
   return response;
 }
@@ -56,7 +57,8 @@ absl::Status AdminClient::Drain(uint32_t grace_ms, bool exit, uint32_t deadline_
   v1::DrainRequest request;
   request.set_grace_ms(grace_ms);
   request.set_exit(exit);
-  return Call(*core_, &v1::Admin::Stub::Drain, "drain", deadline_ms, request).status();
+  const Repeat repeat = exit ? Repeat::kNever : Repeat::kTransport;
+  return Call(*core_, &v1::Admin::Stub::Drain, "drain", deadline_ms, request, repeat).status();
 }
 
 absl::Status AdminClient::Snapshot(uint32_t deadline_ms) {

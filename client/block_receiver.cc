@@ -30,6 +30,7 @@ BlockReceiver::BlockReceiver(const GetPlan* plan, uint32_t number, const GetBloc
       salted_key_(is_tail ? BlockKey() : SaltedKey(block.key, plan->options.cache_salt)),
       target_(block.target),
       is_tail_(is_tail),
+      requested_(block.generation),
       generation_(block.generation) {}
 
 absl::Status BlockReceiver::Fail(v1::Reason reason, absl::Status status) {
@@ -43,6 +44,7 @@ void BlockReceiver::Restart() {
   header_bytes_.clear();
   if (next_layer_ == 0) {
     tokens_ = 0;
+    generation_ = requested_;
   } else {
     cut_off_ = is_tail_;
   }
@@ -247,7 +249,7 @@ absl::Status BlockReceiver::AcceptHeader() {
   auto profile = Profile::Parse(header->profile);
   if (!profile.ok())
     return Fail(v1::REASON_UNSUPPORTED, absl::UnimplementedError(profile.status().message()));
-  auto set = plan_->session->codebooks().Find(header->codebook_set, *profile, plan_->deadline);
+  auto set = plan_->session->codebooks().Find(header->codebook_set, *profile, plan_->deadline, plan_->cancel);
   if (!set.ok()) return Fail(v1::REASON_CODEBOOK_MISSING, set.status());
   headers_.push_back({*std::move(header), *std::move(set)});
   return absl::OkStatus();

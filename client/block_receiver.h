@@ -31,6 +31,7 @@ struct GetPlan {
   ShardRange shard;  // resolved
   AttentionGroup group;
   Deadline deadline;
+  std::shared_ptr<Cancellation> cancel;  // of this call
 
   bool wants(Tensor t) const { return group.has(t) && (t == Tensor::kK ? options.k : options.v); }
 };
@@ -69,7 +70,8 @@ class BlockReceiver {
   void Unpack(Run* run) const;
   // DATA_LOSS: the layer is not whole. Hands the layer's segments on where they are taken as they are.
   absl::Status OnLayerEnd(uint32_t layer);
-  // A new stream follows; what was not delivered comes anew.
+  // A new stream follows; what was not delivered comes anew, of any generation where nothing was delivered
+  // and the caller named none.
   void Restart();
   v1::Reason last_reason() const { return reason_; }  // of the last error
 
@@ -104,8 +106,9 @@ class BlockReceiver {
   bool cut_off_ =
       false;  // a tail of which some layers came before the stream broke: the rest may be another's
   uint32_t next_layer_ = 0;
-  uint32_t tokens_ = 0;  // 0: not known yet
-  std::optional<Generation> generation_;
+  uint32_t tokens_ = 0;                        // 0: not known yet
+  const std::optional<Generation> requested_;  // by the caller
+  std::optional<Generation> generation_;       // and as learnt from what came
   std::map<uint32_t, Layer> layers_;
   std::deque<Header> headers_;
   std::vector<std::byte> header_bytes_;  // of a header on its way in

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "client/cancellation.h"
 #include "client/paged_buffer.h"
 #include "codec/base/types.h"
 #include "codec/codebook.h"
@@ -43,8 +44,9 @@ struct PutOptions {
   Form form = Form::kDecoded;
   std::string profile;  // kEncoded: what to encode with; "" is the namespace's
   std::string cache_salt;
-  std::string put_id;        // 16 bytes; "" draws one. The same id takes up a put that broke
-  uint32_t deadline_ms = 0;  // 0: CallDeadlines::put_ms
+  std::string put_id;                    // 16 bytes; "" draws one. The same id takes up a put that broke
+  uint32_t deadline_ms = 0;              // 0: CallDeadlines::put_ms
+  std::shared_ptr<Cancellation> cancel;  // ends the call; may be null, here and below
 };
 
 struct PutResult {
@@ -100,6 +102,7 @@ struct GetOptions {
   // then used only for what comes decoded. Called on the thread that reads the stream. An error fails the
   // block.
   std::function<absl::Status(const EncodedSegment&)> on_segment;
+  std::shared_ptr<Cancellation> cancel;
 };
 
 // One layer of one block is there, or is not.
@@ -151,6 +154,7 @@ struct MatchOptions {
   std::optional<double> max_error;
   std::vector<uint32_t> window_groups;
   uint32_t deadline_ms = 0;  // 0: CallDeadlines::lookup_ms
+  std::shared_ptr<Cancellation> cancel;
 };
 
 // Options of the smaller calls.
@@ -160,6 +164,7 @@ struct KeyOptions {
   v1::Tier tier = v1::TIER_UNSPECIFIED;  // Prefetch
   std::optional<ShardRange> shard;       // Exists: this part of the blocks; nothing: complete blocks
   uint32_t deadline_ms = 0;
+  std::shared_ptr<Cancellation> cancel;
 };
 
 struct BlockOutcome {

@@ -1,6 +1,5 @@
 #include "client/byte_stream.h"
 
-#include <grpcpp/client_context.h>
 #include <grpcpp/support/client_callback.h>
 
 #include <deque>
@@ -14,6 +13,15 @@ namespace kvcompd::client {
 absl::Status FromPeer(const grpc::Status& status) {
   if (status.error_code() != grpc::StatusCode::CANCELLED) return FromGrpc(status);
   return absl::UnavailableError("the daemon cancelled the call: " + status.error_message());
+}
+
+ByteStream::End EndOf(const grpc::ClientContext& context, absl::Status status) {
+  const auto& trailers = context.GetServerTrailingMetadata();
+  const auto says = [&trailers](const char* name) {
+    const auto it = trailers.find(name);
+    return it != trailers.end() && it->second == "1";
+  };
+  return {.status = std::move(status), .reopen = says(kReopenMetadata), .draining = says(kDrainingMetadata)};
 }
 
 // Outlives the call: the ByteStream waits for OnDone before it lets go, so that nothing of a call is left
@@ -127,10 +135,7 @@ class ByteStream::Reactor final : public grpc::ClientBidiReactor<grpc::ByteBuffe
 
   void OnDone(const grpc::Status& status) override {
     MutexLock lock(&mutex_);
-    end_.status = cancelled_ ? FromGrpc(status) : FromPeer(status);
-    const auto& trailers = context_.GetServerTrailingMetadata();
-    const auto reopen = trailers.find(kReopenMetadata);
-    end_.reopen = reopen != trailers.end() && reopen->second == "1";
+    end_ = EndOf(context_, cancelled_ ? FromGrpc(status) : FromPeer(status));
     over_ = true;
     done_ = true;
     cond_.SignalAll();
@@ -163,12 +168,13 @@ class ByteStream::Reactor final : public grpc::ClientBidiReactor<grpc::ByteBuffe
   End end_ ABSL_GUARDED_BY(mutex_);
 };
 
-ByteStream::ByteStream(std::unique_ptr<Reactor> reactor) : reactor_(std::move(reactor)) {}
+ByteStream::ByteStream(std::unique_ptr<Reactor> reactor, const std::shared_ptr<Cancellation>& cancel)
+    : reactor_(std::move(reactor)), link_(cancel, [reactor = reactor_.get()] { reactor->Cancel(); }) {}
 
 std::unique_ptr<ByteStream> ByteStream::Start(std::shared_ptr<Lane> lane, const Options& options) {
   auto reactor = std::make_unique<Reactor>(std::move(lane), options);
   reactor->Start(options.method);
-  return std::unique_ptr<ByteStream>(new ByteStream(std::move(reactor)));
+  return std::unique_ptr<ByteStream>(new ByteStream(std::move(reactor), options.cancel));
 }
 
 ByteStream::~ByteStream() {

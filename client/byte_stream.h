@@ -14,6 +14,7 @@
 #ifndef KVCOMPD_CLIENT_BYTE_STREAM_H_
 #define KVCOMPD_CLIENT_BYTE_STREAM_H_
 
+#include <grpcpp/client_context.h>
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/status.h>
 
@@ -22,6 +23,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "client/cancellation.h"
 #include "client/channel.h"
 #include "client/retry.h"
 
@@ -29,6 +31,8 @@ namespace kvcompd::client {
 
 // Trailing metadata by which a daemon says that it does not know the namespace's id (value "1").
 inline constexpr char kReopenMetadata[] = "kvcompd-reopen";
+// The same, by which it says that it is draining: asking again does not help.
+inline constexpr char kDrainingMetadata[] = "kvcompd-draining";
 
 // The status of a call that this end did not cancel. A server that shuts down cancels what is under way, and
 // that is the transport's end, not the caller's wish: UNAVAILABLE.
@@ -41,11 +45,13 @@ class ByteStream {
     Deadline deadline;
     uint32_t read_ahead = 3;
     uint32_t write_ahead = 2;
+    std::shared_ptr<Cancellation> cancel;  // may be null
   };
   // How the call ended.
   struct End {
     absl::Status status;
-    bool reopen = false;  // the daemon asks to open the namespace again
+    bool reopen = false;    // the daemon asks to open the namespace again
+    bool draining = false;  // the daemon is about to leave
   };
 
   static std::unique_ptr<ByteStream> Start(std::shared_ptr<Lane> lane, const Options& options);
@@ -71,9 +77,13 @@ class ByteStream {
 
  private:
   class Reactor;
-  explicit ByteStream(std::unique_ptr<Reactor> reactor);
+  ByteStream(std::unique_ptr<Reactor> reactor, const std::shared_ptr<Cancellation>& cancel);
   std::unique_ptr<Reactor> reactor_;
+  Cancellation::Link link_;  // goes before the reactor
 };
+
+// How a call with this context ended; status: as FromPeer gives it.
+ByteStream::End EndOf(const grpc::ClientContext& context, absl::Status status);
 
 // A unary call of bytes: one message there, one back.
 struct UnaryBytesReply {

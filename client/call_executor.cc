@@ -7,7 +7,8 @@
 
 namespace kvcompd::client {
 
-CallExecutor::CallExecutor(uint32_t threads, uint32_t max_queue) : max_queue_(max_queue) {
+CallExecutor::CallExecutor(uint32_t threads, uint32_t max_queue)
+    : num_threads_(threads), max_queue_(max_queue) {
   MutexLock lock(&mutex_);
   for (uint32_t i = 0; i < threads; ++i) threads_.emplace_back([this] { Run(); });
 }
@@ -35,6 +36,11 @@ void CallExecutor::Shutdown() {
   }
   for (Task& task : left) task(false);
   for (std::thread& thread : threads) thread.join();
+}
+
+size_t CallExecutor::waiting() const {
+  MutexLock lock(&mutex_);
+  return queue_.size();
 }
 
 void CallExecutor::Run() {
@@ -82,7 +88,9 @@ void ParallelFor(CallExecutor* executor, size_t n, const std::function<void(size
   if (n == 0) return;
   auto state = std::make_shared<ParallelState>(n, &work);
   constexpr size_t kMaxHelpers = 64;
-  for (size_t i = 1; i < std::min(n, kMaxHelpers); ++i) {
+  // More helpers than threads would only wait in the queue, with none for ever.
+  const size_t helpers = std::min({n - 1, kMaxHelpers, size_t{executor->threads()}});
+  for (size_t i = 0; i < helpers; ++i) {
     if (!executor->Submit([state](bool) { state->Help(); }).ok()) break;
   }
   state->Help();

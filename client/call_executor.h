@@ -24,16 +24,20 @@ class CallExecutor {
   CallExecutor(uint32_t threads, uint32_t max_queue);
   ~CallExecutor();  // Shutdown
 
-  // RESOURCE_EXHAUSTED: the queue is full; CANCELLED: shut down. The task is then not called.
+  // RESOURCE_EXHAUSTED: the queue is full; CANCELLED: shut down. The task is then not called. Without threads
+  // it waits for Shutdown.
   absl::Status Submit(Task task);
   // Calls what still waits with run = false, and waits for what runs. Not from a task. Idempotent.
   void Shutdown();
+  uint32_t threads() const { return num_threads_; }
+  size_t waiting() const;
 
  private:
   void Run();
 
+  const uint32_t num_threads_;
   const uint32_t max_queue_;
-  Mutex mutex_;
+  mutable Mutex mutex_;
   CondVar cond_;
   bool shut_down_ ABSL_GUARDED_BY(mutex_) = false;
   std::deque<Task> queue_ ABSL_GUARDED_BY(mutex_);

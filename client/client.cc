@@ -29,6 +29,13 @@ absl::StatusOr<std::shared_ptr<NamespaceHandle>> Client::OpenNamespace(const Mod
   return std::make_shared<NamespaceHandle>(*std::move(session));
 }
 
+absl::StatusOr<std::shared_ptr<NamespaceHandle>> Client::AttachNamespace(const std::string& tenant,
+                                                                         const std::string& name) {
+  auto session = NamespaceSession::Attach(core_, tenant, name);
+  if (!session.ok()) return session.status();
+  return std::make_shared<NamespaceHandle>(*std::move(session));
+}
+
 AdminClient& Client::admin() { return admin_; }
 const ClientOptions& Client::options() const { return core_->options(); }
 

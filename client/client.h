@@ -30,8 +30,8 @@ class Client {
  public:
   // INVALID_ARGUMENT: options; UNAVAILABLE: no connection within deadlines.connect_ms (0: not waited for).
   static absl::StatusOr<std::unique_ptr<Client>> Connect(ClientOptions options);
-  // Ends waits between retries, calls back what waits in the queue with CANCELLED, and waits for the Async
-  // calls under way.
+  // Ends live calls of all threads, streams and watches included, and what waits in the queue of the Async
+  // ones, with CANCELLED, and waits for the callbacks under way.
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
@@ -41,6 +41,11 @@ class Client {
   // stands for another model.
   absl::StatusOr<std::shared_ptr<NamespaceHandle>> OpenNamespace(const ModelDescriptor& model,
                                                                  const v1::NamespacePolicy& policy = {});
+
+  // Attaches to the namespace of this tenant ("" is the daemon's default) and name, whatever its model, which
+  // the daemon tells. NOT_FOUND: there is none; UNIMPLEMENTED: the daemon is too old to tell.
+  absl::StatusOr<std::shared_ptr<NamespaceHandle>> AttachNamespace(const std::string& tenant,
+                                                                   const std::string& name);
 
   AdminClient& admin();
   const ClientOptions& options() const;

@@ -3,8 +3,6 @@
 #include <random>
 #include <utility>
 
-#include "codec/base/mutex.h"
-
 namespace kvcompd::client {
 namespace {
 
@@ -27,17 +25,16 @@ std::function<uint64_t()> SystemRandom() {
   };
 }
 
-ClientOptions WithDefaults(ClientOptions options, const std::shared_ptr<Waiter>& waiter) {
+ClientOptions WithDefaults(ClientOptions options) {
   if (!options.clock) options.clock = std::make_shared<SteadyClock>();
   if (!options.random) options.random = SystemRandom();
-  if (!options.waiter) options.waiter = waiter;
   return options;
 }
 
 }  // namespace
 
 ClientCore::ClientCore(ClientOptions options)
-    : options_(WithDefaults(std::move(options), own_waiter_)),
+    : options_(WithDefaults(std::move(options))),
       channels_(options_),
       async_(options_.async_threads, options_.async_queue),
       codec_pool_(options_.codec_threads - 1, kCodecQueue) {}
@@ -54,8 +51,24 @@ std::string ClientCore::RandomBytes(size_t n) const {
   return out;
 }
 
+std::shared_ptr<Cancellation> ClientCore::live_calls() const {
+  MutexLock lock(&mutex_);
+  return live_calls_;
+}
+
+bool ClientCore::shut_down() const {
+  MutexLock lock(&mutex_);
+  return shut_down_;
+}
+
 void ClientCore::Shutdown() {
-  own_waiter_->Interrupt();
+  std::shared_ptr<Cancellation> live = std::make_shared<Cancellation>();
+  {
+    MutexLock lock(&mutex_);
+    shut_down_ = true;
+    live_calls_.swap(live);
+  }
+  live->Cancel();
   async_.Shutdown();
 }
 

@@ -10,9 +10,11 @@
 #include <string>
 
 #include "client/call_executor.h"
+#include "client/cancellation.h"
 #include "client/channel.h"
 #include "client/client_options.h"
 #include "client/retry.h"
+#include "codec/base/mutex.h"
 
 namespace kvcompd::client {
 
@@ -33,18 +35,23 @@ class ClientCore {
   Deadline DeadlineOf(uint32_t deadline_ms, uint32_t otherwise) const {
     return Deadline::AfterMs(clock(), deadline_ms != 0 ? deadline_ms : otherwise);
   }
-  RetryState Retry(Repeat repeat, const Deadline& deadline) const {
-    return RetryState(options_.retry, repeat, deadline, options_.random, options_.waiter.get());
+  RetryState Retry(Repeat repeat, const Deadline& deadline, Waiter* waiter) const {
+    return RetryState(options_.retry, repeat, deadline, options_.random, waiter);
   }
-  // Ends waits and Async calls; what is called afterwards is not retried.
+  // Cancelled by Shutdown; calls that start later get another one.
+  std::shared_ptr<Cancellation> live_calls() const;
+  bool shut_down() const;
+  // Ends live calls, waits and Async calls; what is called afterwards is tried once.
   void Shutdown();
 
  private:
-  std::shared_ptr<InterruptibleWaiter> own_waiter_ = std::make_shared<InterruptibleWaiter>();
   const ClientOptions options_;
   ChannelPool channels_;
   CallExecutor async_;
   CallExecutor codec_pool_;
+  mutable Mutex mutex_;
+  std::shared_ptr<Cancellation> live_calls_ ABSL_GUARDED_BY(mutex_) = std::make_shared<Cancellation>();
+  bool shut_down_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace kvcompd::client

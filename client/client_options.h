@@ -53,7 +53,7 @@ struct ClientOptions {
   // Null: no TLS.
   std::shared_ptr<grpc::ChannelCredentials> credentials;
 
-  // For tests; null: the steady clock, the system's randomness, and a wait that ~Client interrupts.
+  // For tests; null: the steady clock, the system's randomness, and a wait that the call's end interrupts.
   std::shared_ptr<const Clock> clock;
   std::function<uint64_t()> random;  // uniform, from any thread
   std::shared_ptr<Waiter> waiter;

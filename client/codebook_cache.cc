@@ -10,8 +10,9 @@ CodebookCache::CodebookCache(const Fingerprint& fingerprint, const Clock* clock,
                              Fetch fetch)
     : fingerprint_(fingerprint), clock_(clock), refresh_us_(refresh_us), fetch_(std::move(fetch)) {}
 
-absl::StatusOr<CodebookCache::Set> CodebookCache::FetchSet(const std::string& id, const Deadline& deadline) {
-  auto bytes = fetch_(id, deadline);
+absl::StatusOr<CodebookCache::Set> CodebookCache::FetchSet(const std::string& id, const Deadline& deadline,
+                                                           const CancelPtr& cancel) {
+  auto bytes = fetch_(id, deadline, cancel);
   if (!bytes.ok()) return bytes.status();
   if (bytes->empty() && id.empty()) return Set();
   auto set = codec::CodebookSet::Parse(*bytes);
@@ -36,7 +37,7 @@ void CodebookCache::Add(Set set) {
 }
 
 absl::StatusOr<CodebookCache::Set> CodebookCache::Find(const Digest& id, const Profile& profile,
-                                                       const Deadline& deadline) {
+                                                       const Deadline& deadline, const CancelPtr& cancel) {
   if (profile.codec == CodecId::kRaw) return Set();
   {
     MutexLock lock(&mutex_);
@@ -47,7 +48,7 @@ absl::StatusOr<CodebookCache::Set> CodebookCache::Find(const Digest& id, const P
     }
     if (auto it = sets_.find(id); it != sets_.end()) return it->second;
   }
-  auto set = FetchSet(std::string(id.view()), deadline);
+  auto set = FetchSet(std::string(id.view()), deadline, cancel);
   if (!set.ok()) {
     return absl::Status(set.status().code(),
                         absl::StrCat("codebook set ", id.Hex(), ": ", set.status().message()));
@@ -56,27 +57,42 @@ absl::StatusOr<CodebookCache::Set> CodebookCache::Find(const Digest& id, const P
   return *set;
 }
 
-absl::StatusOr<CodebookCache::Set> CodebookCache::Current(const Profile& profile, const Deadline& deadline) {
+CodebookCache::Set CodebookCache::Cached(const Digest& id) {
+  MutexLock lock(&mutex_);
+  const auto it = sets_.find(id);
+  return it == sets_.end() ? nullptr : it->second;
+}
+
+void CodebookCache::ForgetCurrent() {
+  MutexLock lock(&mutex_);
+  current_.clear();
+  ++forgotten_;
+}
+
+absl::StatusOr<CodebookCache::Set> CodebookCache::Current(const Profile& profile, const Deadline& deadline,
+                                                          const CancelPtr& cancel) {
   if (profile.codec == CodecId::kRaw) return Set();
   const std::string text = profile.Text();
   const int64_t now_us = clock_->NowUs();
+  uint64_t forgotten = 0;
   {
     MutexLock lock(&mutex_);
+    forgotten = forgotten_;
     auto it = current_.find(text);
     if (it != current_.end() && now_us - it->second.at_us < refresh_us_) return it->second.set;
   }
-  auto set = FetchSet("", deadline);
+  auto set = FetchSet("", deadline, cancel);
   if (absl::IsNotFound(set.status())) set = Set();  // the namespace's own profile has no books
   if (!set.ok()) {
     return absl::Status(set.status().code(), absl::StrCat("current codebook set: ", set.status().message()));
   }
   if (*set == nullptr || (*set)->profile_text() != text) {
-    set = Find(Digest(), profile, deadline);
+    set = Find(Digest(), profile, deadline, cancel);
     if (!set.ok()) return set.status();
   }
   Add(*set);
   MutexLock lock(&mutex_);
-  current_[text] = {*set, now_us};
+  if (forgotten == forgotten_) current_[text] = {*set, now_us};
   return *set;
 }
 

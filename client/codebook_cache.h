@@ -15,6 +15,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "client/cancellation.h"
 #include "client/retry.h"
 #include "codec/base/clock.h"
 #include "codec/base/mutex.h"
@@ -29,20 +30,28 @@ class CodebookCache {
   using Set = std::shared_ptr<const codec::CodebookSet>;
   // Canonical bytes of the set with this id; of the current one for an empty id. An empty answer to that
   // stands for the built-in set.
-  using Fetch = std::function<absl::StatusOr<std::string>(const std::string& id, const Deadline& deadline)>;
+  using CancelPtr = std::shared_ptr<Cancellation>;  // may be null
+  using Fetch = std::function<absl::StatusOr<std::string>(const std::string& id, const Deadline& deadline,
+                                                          const CancelPtr& cancel)>;
 
   CodebookCache(const Fingerprint& fingerprint, const Clock* clock, int64_t refresh_us, Fetch fetch);
 
   // Null for a profile without books. NOT_FOUND: the daemon does not have it; DATA_LOSS; what the fetch says.
-  absl::StatusOr<Set> Find(const Digest& id, const Profile& profile, const Deadline& deadline);
+  absl::StatusOr<Set> Find(const Digest& id, const Profile& profile, const Deadline& deadline,
+                           const CancelPtr& cancel = nullptr);
+  // The set if it is here, else null; nobody is asked.
+  Set Cached(const Digest& id);
   // Asks the daemon where the last answer for this profile is older than refresh_us. The built-in set where
   // the current one is of another profile.
-  absl::StatusOr<Set> Current(const Profile& profile, const Deadline& deadline);
+  absl::StatusOr<Set> Current(const Profile& profile, const Deadline& deadline,
+                              const CancelPtr& cancel = nullptr);
+  // The store is another one: what it encodes with is asked for again.
+  void ForgetCurrent();
   void Add(Set set);
 
  private:
   static constexpr size_t kMaxSets = 64;  // beyond that the oldest goes; the daemon keeps 16 alive
-  absl::StatusOr<Set> FetchSet(const std::string& id, const Deadline& deadline);
+  absl::StatusOr<Set> FetchSet(const std::string& id, const Deadline& deadline, const CancelPtr& cancel);
 
   const Fingerprint fingerprint_;
   const Clock* const clock_;
@@ -58,6 +67,7 @@ class CodebookCache {
     int64_t at_us = 0;
   };
   std::map<std::string, Latest> current_ ABSL_GUARDED_BY(mutex_);  // by profile text
+  uint64_t forgotten_ ABSL_GUARDED_BY(mutex_) = 0;  // times; an answer from before counts no more
 };
 
 }  // namespace kvcompd::client

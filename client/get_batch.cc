@@ -57,18 +57,15 @@ absl::StatusOr<std::string> Assemble(const ShardSegments& shard) {
 
 absl::StatusOr<std::vector<GetResult>> GetBlocks(const std::shared_ptr<NamespaceSession>& session,
                                                  std::span<const GetBlock> blocks, const GetOptions& options,
-                                                 const LayerCallback& on_layer) {
+                                                 const Deadline& deadline, const LayerCallback& on_layer) {
   const uint64_t limit = session->state().limits.max_blocks();
   const size_t step =
       std::min<size_t>(limit > 0 ? limit : std::max<size_t>(1, blocks.size()), kMaxBatchBlocks);
-  const Deadline deadline =
-      session->core().DeadlineOf(options.deadline_ms, session->core().options().deadlines.get_ms);
   std::vector<GetResult> results;
   size_t begin = 0;
   do {
     const size_t n = std::min(step, blocks.size() - begin);
     GetOptions some = options;
-    some.deadline_ms = static_cast<uint32_t>(std::max<int64_t>(1, deadline.RemainingUs() / 1000));
     if (begin + n < blocks.size()) some.sequence.clear();
     if (options.on_segment && begin > 0) {
       some.on_segment = [&options, begin](const EncodedSegment& segment) {
@@ -78,7 +75,7 @@ absl::StatusOr<std::vector<GetResult>> GetBlocks(const std::shared_ptr<Namespace
       };
     }
     const auto batch = blocks.subspan(begin, n);
-    auto stream = GetStream::Open(session, {batch.begin(), batch.end()}, std::move(some));
+    auto stream = GetStream::Open(session, {batch.begin(), batch.end()}, std::move(some), deadline);
     if (!stream.ok()) return stream.status();
     LayerDone done;
     while ((*stream)->Next(&done)) {
@@ -111,7 +108,7 @@ absl::StatusOr<std::vector<ContainersOfBlock>> GetContainers(const std::shared_p
     Collect(segment, &shards[segment.block][which]);
     return absl::OkStatus();
   };
-  auto results = GetBlocks(session, blocks, options, nullptr);
+  auto results = GetBlocks(session, blocks, options, GetDeadline(*session, options), nullptr);
   if (!results.ok()) return results.status();
   std::vector<ContainersOfBlock> out(keys.size());
   for (size_t i = 0; i < keys.size(); ++i) {

@@ -26,10 +26,16 @@ struct GetStream::Impl {
     Form form = Form::kDecoded;
   };
 
-  explicit Impl(GetPlan p) : plan(std::move(p)), call(plan.session, Repeat::kContention, plan.deadline) {}
+  explicit Impl(GetPlan p)
+      : call(p.session, Repeat::kContention, p.deadline, p.options.cancel),
+        plan(OfCall(std::move(p), call.token())) {}
+  static GetPlan OfCall(GetPlan plan, std::shared_ptr<Cancellation> token) {
+    plan.cancel = std::move(token);
+    return plan;
+  }
 
-  const GetPlan plan;
   SessionCall call;
+  const GetPlan plan;
   std::deque<Block> blocks;
   std::unique_ptr<ByteStream> stream;
   std::vector<uint32_t> asked;  // block number for each index of the request under way
@@ -89,7 +95,7 @@ void GetStream::Impl::Start() {
   request.set_lease_id(plan.options.lease_id);
   progressed = false;
   stream = ByteStream::Start(plan.session->core().channels().Next(),
-                             plan.session->StreamOptions("Get", plan.deadline));
+                             plan.session->StreamOptions("Get", plan.deadline, plan.cancel));
   stream->Write(EncodeBulk(request, {}));
   stream->WritesDone();
 }
@@ -119,7 +125,7 @@ void GetStream::Impl::StreamEnded() {
   if (end.status.ok())
     return FailOpen(absl::InternalError("the daemon ended the get before it was complete"));
   if (progressed) call.Progress();
-  if (auto next = call.Next(end.status, end.reopen); !next.ok()) FailOpen(next);
+  if (auto next = call.Next(end); !next.ok()) FailOpen(next);
 }
 
 absl::Status GetStream::Impl::HandleMessage(const grpc::ByteBuffer& buffer) {
@@ -191,6 +197,17 @@ GetStream::~GetStream() = default;
 
 absl::StatusOr<std::unique_ptr<GetStream>> GetStream::Open(std::shared_ptr<NamespaceSession> session,
                                                            std::vector<GetBlock> blocks, GetOptions options) {
+  const Deadline deadline = GetDeadline(*session, options);
+  return Open(std::move(session), std::move(blocks), std::move(options), deadline);
+}
+
+Deadline GetDeadline(NamespaceSession& session, const GetOptions& options) {
+  return session.core().DeadlineOf(options.deadline_ms, session.core().options().deadlines.get_ms);
+}
+
+absl::StatusOr<std::unique_ptr<GetStream>> GetStream::Open(std::shared_ptr<NamespaceSession> session,
+                                                           std::vector<GetBlock> blocks, GetOptions options,
+                                                           const Deadline& deadline) {
   auto shard = session->model().ResolveShard(options.shard);
   if (!shard.ok()) return shard.status();
   const AttentionGroup& group = *session->model().FindGroup(shard->group);
@@ -205,8 +222,6 @@ absl::StatusOr<std::unique_ptr<GetStream>> GetStream::Open(std::shared_ptr<Names
   if (options.cache_salt.size() > kMaxSaltBytes) {
     return absl::InvalidArgumentError(absl::StrCat("cache_salt is longer than ", kMaxSaltBytes, " bytes"));
   }
-  const Deadline deadline =
-      session->core().DeadlineOf(options.deadline_ms, session->core().options().deadlines.get_ms);
   const bool may_lack_target = options.form == Form::kEncoded && options.on_segment != nullptr;
   const auto check = [&](absl::string_view what, const BlockPlace& place) -> absl::Status {
     if (place.buffer == nullptr && may_lack_target) return absl::OkStatus();
@@ -218,7 +233,7 @@ absl::StatusOr<std::unique_ptr<GetStream>> GetStream::Open(std::shared_ptr<Names
       return absl::InvalidArgumentError(absl::StrCat("blocks[", i, "].key is empty"));
     if (auto s = check(absl::StrCat("blocks[", i, "].target"), blocks[i].target); !s.ok()) return s;
   }
-  GetPlan plan{std::move(session), std::move(options), *shard, group, deadline};
+  GetPlan plan{std::move(session), std::move(options), *shard, group, deadline, /*cancel=*/nullptr};
   if (!plan.wants(Tensor::kK) && !plan.wants(Tensor::kV)) {
     return absl::InvalidArgumentError("neither K nor V is wanted");
   }
@@ -234,6 +249,7 @@ absl::StatusOr<std::unique_ptr<GetStream>> GetStream::Open(std::shared_ptr<Names
   return std::unique_ptr<GetStream>(new GetStream(std::move(impl)));
 }
 
+void GetStream::Cancel() { impl_->call.token()->Cancel(); }
 uint32_t GetStream::layers() const { return impl_->plan.shard.layer_count; }
 
 bool GetStream::Next(LayerDone* done) {

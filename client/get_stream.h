@@ -1,6 +1,7 @@
 // GetStream: reads blocks layer by layer into the caller's memory; a decode worker starts with the first.
 //
-// Called by engines and by NamespaceHandle::GetBlocks. One thread at a time.
+// Called by engines and by NamespaceHandle::GetBlocks. One thread at a time, but any thread may Cancel: every
+// block that is open then ends with CANCELLED.
 //
 //   auto get = ns->OpenGet(blocks, {.shard = shard});
 //   LayerDone done;
@@ -19,6 +20,7 @@
 
 #include "absl/status/statusor.h"
 #include "client/block_types.h"
+#include "client/retry.h"
 
 namespace kvcompd::client {
 
@@ -29,10 +31,14 @@ class GetStream {
   // Checks the request; the first Next connects. INVALID_ARGUMENT: shard, targets or options out of range.
   static absl::StatusOr<std::unique_ptr<GetStream>> Open(std::shared_ptr<NamespaceSession> session,
                                                          std::vector<GetBlock> blocks, GetOptions options);
+  static absl::StatusOr<std::unique_ptr<GetStream>> Open(std::shared_ptr<NamespaceSession> session,
+                                                         std::vector<GetBlock> blocks, GetOptions options,
+                                                         const Deadline& deadline);
   ~GetStream();  // cancels
   GetStream(const GetStream&) = delete;
   GetStream& operator=(const GetStream&) = delete;
 
+  void Cancel();            // thread-safe
   uint32_t layers() const;  // of the shard
   // Blocks for the next (block, layer). False: there is none; every block has its result.
   bool Next(LayerDone* done);
@@ -46,11 +52,12 @@ class GetStream {
   std::unique_ptr<Impl> impl_;
 };
 
+Deadline GetDeadline(NamespaceSession& session, const GetOptions& options);
 // INVALID_ARGUMENT, FAILED_PRECONDITION as Open; anything later stands in the results. Batches over the
 // daemon's limit are cut (the layers of a later batch come after those of an earlier one).
 absl::StatusOr<std::vector<GetResult>> GetBlocks(const std::shared_ptr<NamespaceSession>& session,
                                                  std::span<const GetBlock> blocks, const GetOptions& options,
-                                                 const LayerCallback& on_layer);
+                                                 const Deadline& deadline, const LayerCallback& on_layer);
 
 // The blocks' containers as bytes, put together from the stored shards and verified, whole layers only. The
 // quality record is not on the wire; it holds the raw bytes and tile counts, and no measured error.

@@ -17,10 +17,6 @@ void AddKeys(std::span<const BlockKey> keys, const std::string& salt, Request* r
   request->set_cache_salt(salt);
 }
 
-Deadline LookupDeadline(NamespaceSession& session, uint32_t deadline_ms) {
-  return session.core().DeadlineOf(deadline_ms, session.core().options().deadlines.lookup_ms);
-}
-
 size_t KeysPerCall(NamespaceSession& session, size_t keys) {
   const uint32_t limit = session.state().limits.max_keys();
   return std::max<size_t>(1, limit > 0 ? limit : keys);
@@ -43,8 +39,11 @@ absl::StatusOr<std::vector<Item>> CallForKeys(
     Response response;
     AddKeys(some, options.cache_salt, &request);
     if (prepare) prepare(&request);
-    if (auto s = CallUnary(session, method, verb, Repeat::kTransport, deadline, &request, &response); !s.ok())
+    if (auto s = CallUnary(session, method, verb, Repeat::kTransport, deadline, options.cancel, &request,
+                           &response);
+        !s.ok()) {
       return s;
+    }
     take(response, &out);
     if (out.size() != begin + some.size()) {
       return absl::InternalError(absl::StrCat(verb, ": the daemon answered for another number of keys"));
@@ -92,9 +91,12 @@ absl::Status AddMatch(const SessionPtr& session, const v1::MatchResponse& respon
 
 }  // namespace
 
+Deadline LookupDeadline(NamespaceSession& session, uint32_t deadline_ms) {
+  return session.core().DeadlineOf(deadline_ms, session.core().options().deadlines.lookup_ms);
+}
+
 absl::StatusOr<MatchResult> MatchKeys(const SessionPtr& session, std::span<const BlockKey> keys,
-                                      const MatchOptions& options) {
-  const Deadline deadline = LookupDeadline(*session, options.deadline_ms);
+                                      const MatchOptions& options, const Deadline& deadline) {
   const size_t step = KeysPerCall(*session, keys.size());
   if (options.lease && keys.size() > step) {
     return absl::InvalidArgumentError(
@@ -113,7 +115,7 @@ absl::StatusOr<MatchResult> MatchKeys(const SessionPtr& session, std::span<const
     for (uint32_t group : options.window_groups) request.add_window_groups(group);
     // A lost answer may leave a lease behind; its TTL ends it.
     if (auto s = CallUnary(session, &v1::KvCache::Stub::Match, "match", Repeat::kContention, deadline,
-                           &request, &response);
+                           options.cancel, &request, &response);
         !s.ok()) {
       return s;
     }
@@ -167,7 +169,7 @@ absl::StatusOr<LeaseResult> LeaseKeys(const SessionPtr& session, std::span<const
   AddKeys(keys, options.cache_salt, &request);
   request.set_ttl_ms(options.ttl_ms);
   if (auto s = CallUnary(session, &v1::KvCache::Stub::Lease, "lease", Repeat::kTransport,
-                         LookupDeadline(*session, options.deadline_ms), &request, &response);
+                         LookupDeadline(*session, options.deadline_ms), options.cancel, &request, &response);
       !s.ok()) {
     return s;
   }

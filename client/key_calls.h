@@ -12,13 +12,15 @@
 #include "client/block_types.h"
 #include "client/lease_guard.h"
 #include "client/namespace_session.h"
+#include "client/retry.h"
 
 namespace kvcompd::client {
 
 using SessionPtr = std::shared_ptr<NamespaceSession>;
 
+Deadline LookupDeadline(NamespaceSession& session, uint32_t deadline_ms);
 absl::StatusOr<MatchResult> MatchKeys(const SessionPtr& session, std::span<const BlockKey> keys,
-                                      const MatchOptions& options);
+                                      const MatchOptions& options, const Deadline& deadline);
 absl::StatusOr<std::vector<bool>> KeysExist(const SessionPtr& session, std::span<const BlockKey> keys,
                                             const KeyOptions& options);
 absl::StatusOr<std::vector<bool>> DeleteKeys(const SessionPtr& session, std::span<const BlockKey> keys,

@@ -1,8 +1,11 @@
 #include "client/kv_file.h"
 
+#include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -162,6 +165,25 @@ absl::StatusOr<KvFile> LoadKvFile(const std::string& stem, DType dtype) {
   if (status.ok()) status = ReadKv(stem + (dtype == DType::kBf16 ? ".kv.bf16.npy" : ".kv.f16.npy"), &out);
   if (status.ok()) status = ReadQueries(stem + ".q.f32.npy", &out);
   if (!status.ok()) return status;
+  return out;
+}
+
+absl::StatusOr<std::vector<KvFileName>> FindKvFiles(const std::string& folder) {
+  constexpr std::pair<std::string_view, DType> kSuffixes[] = {{".kv.bf16.npy", DType::kBf16},
+                                                              {".kv.f16.npy", DType::kFp16}};
+  std::vector<KvFileName> out;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string path = entry.path().string();
+    for (const auto& [suffix, dtype] : kSuffixes) {
+      if (path.ends_with(suffix)) out.push_back({path.substr(0, path.size() - suffix.size()), dtype});
+    }
+  }
+  if (error) return absl::NotFoundError(absl::StrCat(folder, ": ", error.message()));
+  if (out.empty()) return absl::NotFoundError(absl::StrCat(folder, ": no *.kv.bf16.npy and no *.kv.f16.npy"));
+  std::sort(out.begin(), out.end(), [](const KvFileName& a, const KvFileName& b) {
+    return std::pair(a.stem, a.dtype) < std::pair(b.stem, b.dtype);
+  });
   return out;
 }
 

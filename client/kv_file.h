@@ -62,6 +62,13 @@ struct KvFile {
 // is malformed, or two files disagree. The path stands in every message.
 absl::StatusOr<KvFile> LoadKvFile(const std::string& stem, DType dtype = DType::kBf16);
 
+struct KvFileName {
+  std::string stem;
+  DType dtype = DType::kBf16;
+};
+// The samples of a folder, *.kv.bf16.npy and *.kv.f16.npy, by name. NOT_FOUND: there is none.
+absl::StatusOr<std::vector<KvFileName>> FindKvFiles(const std::string& folder);
+
 }  // namespace kvcompd::client
 
 #endif  // KVCOMPD_CLIENT_KV_FILE_H_

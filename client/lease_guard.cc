@@ -8,13 +8,16 @@
 namespace kvcompd::client {
 namespace {
 
-absl::StatusOr<bool> ReleaseLease(const std::shared_ptr<NamespaceSession>& session, const std::string& id) {
+// Of a release that nobody waits for: a lease that it does not end, its TTL does.
+constexpr uint32_t kBackgroundMs = 1'000;
+
+absl::StatusOr<bool> ReleaseLease(const std::shared_ptr<NamespaceSession>& session, const std::string& id,
+                                  Repeat repeat, const Deadline& deadline) {
   v1::ReleaseRequest request;
   v1::ReleaseResponse response;
   request.set_lease_id(id);
-  const Deadline deadline = session->core().DeadlineOf(0, session->core().options().deadlines.lookup_ms);
-  if (auto s = CallUnary(session, &v1::KvCache::Stub::Release, "release", Repeat::kTransport, deadline,
-                         &request, &response);
+  if (auto s = CallUnary(session, &v1::KvCache::Stub::Release, "release", repeat, deadline,
+                         /*cancel=*/nullptr, &request, &response);
       !s.ok()) {
     return s;
   }
@@ -43,9 +46,10 @@ LeaseGuard& LeaseGuard::operator=(LeaseGuard&& other) noexcept {
 void LeaseGuard::ReleaseInBackground() {
   if (!held()) return;
   // A queue that is full or gone is no harm: the TTL ends the lease.
+  const Deadline deadline = Deadline::AfterMs(session_->core().clock(), kBackgroundMs);
   const absl::Status ignored =
-      session_->core().async().Submit([session = session_, id = std::exchange(id_, {})](bool run) {
-        if (run) ReleaseLease(session, id).IgnoreError();
+      session_->core().async().Submit([session = session_, id = std::exchange(id_, {}), deadline](bool run) {
+        if (run && !deadline.expired()) ReleaseLease(session, id, Repeat::kNever, deadline).IgnoreError();
       });
   ignored.IgnoreError();
 }
@@ -57,8 +61,9 @@ absl::Status LeaseGuard::Renew(uint32_t ttl_ms) {
   request.set_lease_id(id_);
   request.set_ttl_ms(ttl_ms != 0 ? ttl_ms : ttl_ms_);
   const Deadline deadline = session_->core().DeadlineOf(0, session_->core().options().deadlines.lookup_ms);
-  const absl::Status status = CallUnary(session_, &v1::KvCache::Stub::Lease, "renew lease",
-                                        Repeat::kTransport, deadline, &request, &response);
+  const absl::Status status =
+      CallUnary(session_, &v1::KvCache::Stub::Lease, "renew lease", Repeat::kTransport, deadline,
+                /*cancel=*/nullptr, &request, &response);
   if (status.ok()) ttl_ms_ = response.ttl_ms();
   if (absl::IsFailedPrecondition(status) || absl::IsNotFound(status)) id_.clear();
   return status;
@@ -66,7 +71,8 @@ absl::Status LeaseGuard::Renew(uint32_t ttl_ms) {
 
 absl::StatusOr<bool> LeaseGuard::Release() {
   if (!held()) return false;
-  return ReleaseLease(session_, std::exchange(id_, {}));
+  const Deadline deadline = session_->core().DeadlineOf(0, session_->core().options().deadlines.lookup_ms);
+  return ReleaseLease(session_, std::exchange(id_, {}), Repeat::kTransport, deadline);
 }
 
 std::string LeaseGuard::Detach() { return std::exchange(id_, {}); }

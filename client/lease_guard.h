@@ -22,7 +22,8 @@ class LeaseGuard {
  public:
   LeaseGuard() = default;  // holds nothing
   LeaseGuard(std::shared_ptr<NamespaceSession> session, std::string id, uint32_t ttl_ms);
-  ~LeaseGuard();  // releases in the background; where that is lost, the TTL ends the lease
+  // Releases in the background: one attempt of a second at most; where that is lost, the TTL ends the lease.
+  ~LeaseGuard();
   LeaseGuard(LeaseGuard&& other) noexcept;
   LeaseGuard& operator=(LeaseGuard&& other) noexcept;
 

@@ -2,17 +2,12 @@
 
 #include <utility>
 
+#include "client/async_call.h"
 #include "client/key_calls.h"
 #include "client/namespace_session.h"
 #include "client/unary_call.h"
 
 namespace kvcompd::client {
-namespace {
-
-absl::Status Gone() { return absl::CancelledError("the client has been shut down"); }
-
-}  // namespace
-
 NamespaceHandle::NamespaceHandle(std::shared_ptr<NamespaceSession> session) : session_(std::move(session)) {}
 NamespaceHandle::~NamespaceHandle() = default;
 
@@ -24,12 +19,12 @@ NamespaceState NamespaceHandle::state() const { return session_->state(); }
 
 absl::Status NamespaceHandle::Refresh() {
   const Deadline deadline = session_->core().DeadlineOf(0, session_->core().options().deadlines.open_ms);
-  return session_->Reopen(session_->state().opens, deadline);
+  return session_->Reopen(session_->state().opens, deadline, /*cancel=*/nullptr);
 }
 
 absl::StatusOr<std::vector<PutResult>> NamespaceHandle::PutBlocks(std::span<const PutBlock> blocks,
                                                                   const PutOptions& options) {
-  return client::PutBlocks(session_, blocks, options);
+  return client::PutBlocks(session_, blocks, options, PutDeadline(*session_, options));
 }
 
 absl::StatusOr<std::vector<PutResult>> NamespaceHandle::PutContainers(std::span<const PutContainer> blocks,
@@ -45,7 +40,7 @@ absl::StatusOr<std::unique_ptr<PutStream>> NamespaceHandle::OpenPut(std::vector<
 absl::StatusOr<std::vector<GetResult>> NamespaceHandle::GetBlocks(std::span<const GetBlock> blocks,
                                                                   const GetOptions& options,
                                                                   const LayerCallback& on_layer) {
-  return client::GetBlocks(session_, blocks, options, on_layer);
+  return client::GetBlocks(session_, blocks, options, GetDeadline(*session_, options), on_layer);
 }
 
 absl::StatusOr<std::unique_ptr<GetStream>> NamespaceHandle::OpenGet(std::vector<GetBlock> blocks,
@@ -60,7 +55,7 @@ absl::StatusOr<std::vector<ContainersOfBlock>> NamespaceHandle::GetContainers(st
 
 absl::StatusOr<MatchResult> NamespaceHandle::Match(std::span<const BlockKey> keys,
                                                    const MatchOptions& options) {
-  return MatchKeys(session_, keys, options);
+  return MatchKeys(session_, keys, options, LookupDeadline(*session_, options.deadline_ms));
 }
 
 absl::StatusOr<std::vector<bool>> NamespaceHandle::Exists(std::span<const BlockKey> keys,
@@ -104,7 +99,7 @@ absl::StatusOr<std::unique_ptr<WatchReader>> NamespaceHandle::Watch(WatchOptions
 
 absl::StatusOr<std::shared_ptr<const codec::CodebookSet>> NamespaceHandle::GetCodebooks(const Digest& id) {
   const Deadline deadline = session_->core().DeadlineOf(0, session_->core().options().deadlines.lookup_ms);
-  auto bytes = session_->FetchCodebooks(id.IsZero() ? "" : std::string(id.view()), deadline);
+  auto bytes = session_->FetchCodebooks(id.IsZero() ? "" : std::string(id.view()), deadline, nullptr);
   if (!bytes.ok()) return bytes.status();
   auto set = codec::CodebookSet::Parse(*bytes);
   if (!set.ok()) return set.status();
@@ -121,7 +116,7 @@ absl::StatusOr<Digest> NamespaceHandle::PutCodebooks(const codec::CodebookSet& s
   request.set_set(set.canonical_bytes());
   const Deadline deadline = session_->core().DeadlineOf(0, session_->core().options().deadlines.lookup_ms);
   if (auto s = CallUnary(session_, &v1::KvCache::Stub::PutCodebooks, "put codebooks", Repeat::kTransport,
-                         deadline, &request, &response);
+                         deadline, /*cancel=*/nullptr, &request, &response);
       !s.ok()) {
     return s;
   }
@@ -132,27 +127,34 @@ absl::StatusOr<Digest> NamespaceHandle::PutCodebooks(const codec::CodebookSet& s
 
 absl::Status NamespaceHandle::AsyncPut(std::vector<PutBlock> blocks, PutOptions options,
                                        std::function<void(absl::StatusOr<std::vector<PutResult>>)> done) {
-  return session_->core().async().Submit([session = session_, blocks = std::move(blocks),
-                                          options = std::move(options), done = std::move(done)](bool run) {
-    done(run ? client::PutBlocks(session, blocks, options) : Gone());
-  });
+  const Deadline deadline = PutDeadline(*session_, options);
+  const auto cancel = options.cancel;
+  return SubmitCall(
+      session_->core(), deadline, cancel, std::move(done),
+      [session = session_, blocks = std::move(blocks), options = std::move(options)](const Deadline& until) {
+        return client::PutBlocks(session, blocks, options, until);
+      });
 }
 
 absl::Status NamespaceHandle::AsyncGet(std::vector<GetBlock> blocks, GetOptions options,
                                        LayerCallback on_layer,
                                        std::function<void(absl::StatusOr<std::vector<GetResult>>)> done) {
-  return session_->core().async().Submit([session = session_, blocks = std::move(blocks),
-                                          options = std::move(options), on_layer = std::move(on_layer),
-                                          done = std::move(done)](bool run) {
-    done(run ? client::GetBlocks(session, blocks, options, on_layer) : Gone());
-  });
+  const Deadline deadline = GetDeadline(*session_, options);
+  const auto cancel = options.cancel;
+  return SubmitCall(session_->core(), deadline, cancel, std::move(done),
+                    [session = session_, blocks = std::move(blocks), options = std::move(options),
+                     on_layer = std::move(on_layer)](const Deadline& until) {
+                      return client::GetBlocks(session, blocks, options, until, on_layer);
+                    });
 }
 
 absl::Status NamespaceHandle::AsyncMatch(std::vector<BlockKey> keys, MatchOptions options,
                                          std::function<void(absl::StatusOr<MatchResult>)> done) {
-  return session_->core().async().Submit(
-      [session = session_, keys = std::move(keys), options = std::move(options),
-       done = std::move(done)](bool run) { done(run ? MatchKeys(session, keys, options) : Gone()); });
+  const Deadline deadline = LookupDeadline(*session_, options.deadline_ms);
+  const auto cancel = options.cancel;
+  return SubmitCall(session_->core(), deadline, cancel, std::move(done),
+                    [session = session_, keys = std::move(keys), options = std::move(options)](
+                        const Deadline& until) { return MatchKeys(session, keys, options, until); });
 }
 
 }  // namespace kvcompd::client

@@ -1,6 +1,7 @@
 // NamespaceHandle: all that can be done with the blocks of one namespace. Client::OpenNamespace gives it.
 //
-// Thread-safe. It may outlive its Client: Async calls are then refused, the others work on.
+// Thread-safe. It may outlive its Client: calls under way then end with CANCELLED, Async calls are refused,
+// and the others work on, but are tried only once.
 //
 //   std::vector<BlockKey> keys = ChainKeys(token_ids, ns->model().tokens_per_block);
 //   auto match = ns->Match(keys, {.lease = true});
@@ -84,9 +85,11 @@ class NamespaceHandle {
   absl::StatusOr<Digest> PutCodebooks(const codec::CodebookSet& set);
 
   // ---- the same on the client's threads (ClientOptions::async_threads). The callback runs there once;
-  // memory that blocks name stays valid until it does. RESOURCE_EXHAUSTED: too many are waiting; CANCELLED:
-  // the client has gone. The callback is then not called. Where the client goes while a call waits, its
-  // callback gets CANCELLED. A callback must not destroy the Client.
+  // memory that blocks name stays valid until it does. Deadlines count from here: a call whose turn comes too
+  // late gets DEADLINE_EXCEEDED and the daemon is not asked. INVALID_ARGUMENT: no callback;
+  // RESOURCE_EXHAUSTED: too many are waiting; CANCELLED: the client has gone. The callback is then not
+  // called. Where the client goes while a call waits or runs, its callback gets CANCELLED, and so it does
+  // where options.cancel says so. A callback must not destroy the Client.
   absl::Status AsyncPut(std::vector<PutBlock> blocks, PutOptions options,
                         std::function<void(absl::StatusOr<std::vector<PutResult>>)> done);
   absl::Status AsyncGet(std::vector<GetBlock> blocks, GetOptions options, LayerCallback on_layer,

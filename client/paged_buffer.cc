@@ -130,6 +130,7 @@ absl::Status PagedBuffer::CheckRange(const BlockPlace& place, uint32_t layer, Te
 template <typename Copy>
 void PagedBuffer::ForRuns(const BlockPlace& place, uint32_t layer, Tensor tensor, uint32_t head_begin,
                           uint32_t tokens, uint64_t offset, uint64_t bytes, Copy&& copy) const {
+  if (bytes == 0) return;  // also where there are no tokens
   std::byte* const base = (tensor == Tensor::kK ? options_.k : options_.v)[layer];
   const Strides s = strides(tensor);
   const uint64_t row_bytes = this->row_bytes(tensor);

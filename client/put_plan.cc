@@ -4,6 +4,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "client/unary_call.h"
 #include "proto/convert.h"
 
 namespace kvcompd::client {
@@ -29,7 +30,7 @@ absl::StatusOr<PutPlan> CommonPlan(NamespaceSession& session, const PutOptions& 
 }  // namespace
 
 absl::StatusOr<PutPlan> MakePutPlan(NamespaceSession& session, const PutOptions& options,
-                                    const Deadline& deadline) {
+                                    const Deadline& deadline, const std::shared_ptr<Cancellation>& cancel) {
   auto plan = CommonPlan(session, options);
   if (!plan.ok() || options.form == Form::kDecoded) return plan;
   auto profile = Profile::Parse(options.profile.empty() ? session.state().policy.profile() : options.profile);
@@ -39,7 +40,7 @@ absl::StatusOr<PutPlan> MakePutPlan(NamespaceSession& session, const PutOptions&
   if (plan->codec == nullptr) {
     return absl::UnimplementedError(absl::StrCat("this client has no codec for profile ", profile->Text()));
   }
-  auto set = session.codebooks().Current(*profile, deadline);
+  auto set = session.codebooks().Current(*profile, deadline, cancel);
   if (!set.ok()) return set.status();
   plan->codebooks = *std::move(set);
   if (plan->codebooks != nullptr && !plan->codebooks->fingerprint().IsZero()) {
@@ -59,7 +60,49 @@ absl::StatusOr<PutPlan> MakeContainerPlan(NamespaceSession& session, const PutOp
   if (!profile.ok()) return profile.status();
   plan->profile = *profile;
   plan->codebook_set = first.codebook_set;
+  plan->codebooks = session.codebooks().Cached(first.codebook_set);
   return plan;
+}
+
+PutMender::PutMender(std::shared_ptr<NamespaceSession> session, const Deadline& deadline,
+                     std::shared_ptr<Cancellation> cancel)
+    : session_(std::move(session)), deadline_(deadline), cancel_(std::move(cancel)) {}
+
+bool PutMender::CanMend(const PutPlan& plan, v1::Reason reason) const {
+  if (plan.options.form != Form::kEncoded) return false;
+  if (reason == v1::REASON_CODEBOOK_MISSING) {
+    return !uploaded_ && plan.codebooks != nullptr && !plan.codebook_set.IsZero();
+  }
+  // Containers that are ready have no codec here, and cannot be encoded anew.
+  return reason == v1::REASON_POLICY && !replanned_ && plan.codec != nullptr && plan.options.profile.empty();
+}
+
+absl::StatusOr<bool> PutMender::Mend(PutPlan* plan, v1::Reason reason) {
+  if (reason == v1::REASON_POLICY) return Replan(plan);
+  uploaded_ = true;
+  if (auto s = Upload(*plan->codebooks); !s.ok()) return s;
+  return true;
+}
+
+absl::Status PutMender::Upload(const codec::CodebookSet& set) {
+  v1::PutCodebooksRequest request;
+  v1::PutCodebooksResponse response;
+  request.set_set(set.canonical_bytes());
+  return CallUnary(session_, &v1::KvCache::Stub::PutCodebooks, "put codebooks", Repeat::kContention,
+                   deadline_, cancel_, &request, &response);
+}
+
+absl::StatusOr<bool> PutMender::Replan(PutPlan* plan) {
+  replanned_ = true;
+  if (auto s = session_->Reopen(session_->state().opens, deadline_, cancel_); !s.ok()) return s;
+  PutOptions options = plan->options;
+  options.put_id = plan->put_id;
+  auto now = MakePutPlan(*session_, options, deadline_, cancel_);
+  if (!now.ok()) return now.status();
+  if (now->profile == plan->profile) return false;
+  now->flush_each_layer = plan->flush_each_layer;
+  *plan = *std::move(now);
+  return true;
 }
 
 absl::Status CheckPutBlocks(const ModelDescriptor& model, std::span<const PutBlock> blocks) {

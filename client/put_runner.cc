@@ -20,7 +20,8 @@ class PutRunner {
             std::span<const PutBlock> blocks, Push push)
       : session_(std::move(session)),
         plan_(std::move(plan)),
-        call_(session_, Repeat::kContention, deadline),
+        call_(session_, Repeat::kContention, deadline, plan_.options.cancel),
+        mender_(session_, deadline, plan_.options.cancel),
         blocks_(blocks),
         push_(std::move(push)),
         results_(blocks.size()),
@@ -58,38 +59,46 @@ class PutRunner {
         if (!settled_[i]) open.push_back(static_cast<uint32_t>(i));
       }
       if (open.empty()) return absl::OkStatus();
-      bool reopen = false;
-      const absl::Status status = Attempt(open, &reopen);
+      const ByteStream::End end = Attempt(open);
       const auto settled = [this](uint32_t i) { return settled_[i]; };
       if (std::any_of(open.begin(), open.end(), settled)) call_.Progress();
-      if (status.ok()) continue;
-      if (auto next = call_.Next(status, reopen); !next.ok()) return next;
+      if (end.status.ok()) continue;
+      if (auto next = call_.Next(end); !next.ok()) return next;
     }
   }
 
-  absl::Status Attempt(const std::vector<uint32_t>& open, bool* reopen) {
+  ByteStream::End Attempt(const std::vector<uint32_t>& open) {
     std::vector<PutBlock> blocks;
     blocks.reserve(open.size());
     for (uint32_t i : open) blocks.push_back(blocks_[i]);
-    auto stream = PutStream::TryOpen(session_, &call_, plan_, std::move(blocks), reopen);
-    if (!stream.ok()) return stream.status();
-    const absl::Status status = Send(stream->get(), open);
-    *reopen = (*stream)->asks_to_reopen();
-    const std::vector<PutResult> results = (*stream)->results();
-    bool upload = false;
+    ByteStream::End end;
+    auto stream = PutStream::TryOpen(session_, &call_, plan_, std::move(blocks), &end);
+    if (!stream.ok()) return end;
+    end = (*stream)->EndWith(Send(stream->get(), open));
+    const v1::Reason reason = (*stream)->MendableReason(mender_);
+    if (!end.status.ok()) {
+      Settle(**stream, open, /*again=*/reason, /*whole=*/false);
+      return end;
+    }
+    bool again = false;
+    if (reason != v1::REASON_UNSPECIFIED) {
+      auto mended = mender_.Mend(&plan_, reason);
+      if (!mended.ok()) return {.status = mended.status()};
+      again = *mended;
+    }
+    Settle(**stream, open, again ? reason : v1::REASON_UNSPECIFIED, /*whole=*/true);
+    return end;
+  }
+
+  // Takes the results that are final: all after a whole stream, but for those that are tried again.
+  void Settle(const PutStream& stream, const std::vector<uint32_t>& open, v1::Reason again, bool whole) {
+    const std::vector<PutResult> results = stream.results();
     for (size_t i = 0; i < open.size(); ++i) {
-      // A daemon that lost the codebooks gets them once, and the blocks are tried again.
-      if (results[i].reason == v1::REASON_CODEBOOK_MISSING && plan_.codebooks != nullptr && !uploaded_) {
-        upload = true;
-        continue;
-      }
-      // After a whole stream every result is final.
-      if (!status.ok() && !(*stream)->settled(static_cast<uint32_t>(i))) continue;
+      if (!whole && !stream.settled(static_cast<uint32_t>(i))) continue;
+      if (again != v1::REASON_UNSPECIFIED && !results[i].status.ok() && results[i].reason == again) continue;
       results_[open[i]] = results[i];
       settled_[open[i]] = true;
     }
-    if (upload && status.ok()) return Upload();
-    return status;
   }
 
   absl::Status Send(PutStream* stream, std::span<const uint32_t> open) {
@@ -105,32 +114,21 @@ class PutRunner {
     return stream->Finish().status();
   }
 
-  absl::Status Upload() {
-    uploaded_ = true;
-    v1::PutCodebooksRequest request;
-    v1::PutCodebooksResponse response;
-    request.set_set(plan_.codebooks->canonical_bytes());
-    return CallUnary(session_, &v1::KvCache::Stub::PutCodebooks, "put codebooks", Repeat::kContention,
-                     call_.deadline(), &request, &response);
-  }
-
   const std::shared_ptr<NamespaceSession> session_;
   PutPlan plan_;
   SessionCall call_;
+  PutMender mender_;
   const std::span<const PutBlock> blocks_;
   const Push push_;
   std::vector<PutResult> results_;
   std::vector<bool> settled_;
-  bool uploaded_ = false;
 };
 
 absl::StatusOr<std::vector<PutResult>> PutBlocks(const std::shared_ptr<NamespaceSession>& session,
-                                                 std::span<const PutBlock> blocks,
-                                                 const PutOptions& options) {
+                                                 std::span<const PutBlock> blocks, const PutOptions& options,
+                                                 const Deadline& deadline) {
   if (auto status = CheckPutBlocks(session->model(), blocks); !status.ok()) return status;
-  const Deadline deadline =
-      session->core().DeadlineOf(options.deadline_ms, session->core().options().deadlines.put_ms);
-  auto plan = MakePutPlan(*session, options, deadline);
+  auto plan = MakePutPlan(*session, options, deadline, options.cancel);
   if (!plan.ok()) return plan.status();
   for (size_t i = 0; i < blocks.size(); ++i) {
     const absl::Status s = CheckBuffer(plan->group, plan->shard, blocks[i].source, blocks[i].tokens);
@@ -163,8 +161,7 @@ absl::StatusOr<std::vector<PutResult>> PutContainers(const std::shared_ptr<Names
     views.push_back(*std::move(view));
   }
   if (auto status = CheckPutBlocks(session->model(), blocks); !status.ok()) return status;
-  const Deadline deadline =
-      session->core().DeadlineOf(options.deadline_ms, session->core().options().deadlines.put_ms);
+  const Deadline deadline = PutDeadline(*session, options);
   auto plan = MakeContainerPlan(*session, options, views[0].header());
   if (!plan.ok()) return plan.status();
   for (const codec::ContainerView& view : views) {

@@ -8,12 +8,12 @@
 #include "client/container_builder.h"
 #include "client/namespace_session.h"
 #include "client/put_plan.h"
+#include "client/put_result.h"
 #include "client/unary_call.h"
 #include "codec/base/chain_hash.h"
 #include "codec/base/crc32c.h"
 #include "proto/bulk.h"
 #include "proto/convert.h"
-#include "proto/status_convert.h"
 
 namespace kvcompd::client {
 namespace {
@@ -21,17 +21,6 @@ namespace {
 constexpr int kMaxChunksPerMessage = 4096;  // keeps what stands beside the bulk bytes far below its limit
 
 std::shared_ptr<std::byte[]> NewBytes(uint64_t n) { return std::make_shared_for_overwrite<std::byte[]>(n); }
-
-PutResult ResultOf(const v1::PutResult& message) {
-  PutResult result;
-  result.status = FromBlockStatus(message.status());
-  result.reason = message.status().reason();
-  result.already_stored = message.already_stored();
-  result.generation = FromProto(message.generation());
-  result.encoded_bytes = message.encoded_bytes();
-  result.raw_bytes = message.raw_bytes();
-  return result;
-}
 
 }  // namespace
 
@@ -45,6 +34,7 @@ struct PutStream::Impl {
   };
 
   std::shared_ptr<NamespaceSession> session;
+  std::shared_ptr<CallScope> scope;  // outlives the stream
   PutPlan plan;
   std::vector<Block> blocks;
   std::unique_ptr<ByteStream> stream;
@@ -92,7 +82,8 @@ absl::Status PutStream::Impl::Open(const std::string& namespace_id, const Deadli
     b->set_parent_key(std::string(block.info.parent.view()));
     b->set_tokens(block.info.tokens);
   }
-  stream = ByteStream::Start(session->core().channels().Next(), session->StreamOptions("Put", deadline));
+  stream = ByteStream::Start(session->core().channels().Next(),
+                             session->StreamOptions("Put", deadline, scope->token()));
   if (!stream->Write(EncodeBulk(request, {}))) return Over();
   while (!header_seen) {
     grpc::ByteBuffer buffer;
@@ -107,6 +98,7 @@ absl::Status PutStream::Impl::HandleHeaderReply(const v1::PutHeaderReply& reply)
     return absl::InternalError("the daemon's reply to the put's header does not fit it");
   }
   header_seen = true;
+  session->LearnProfile(reply.profile());
   credit += reply.credit_bytes();
   const v1::Limits limits = session->state().limits;
   piece_limit = session->core().options().message_bytes;
@@ -119,24 +111,7 @@ absl::Status PutStream::Impl::HandleHeaderReply(const v1::PutHeaderReply& reply)
     Block& block = blocks[i];
     block.wanted = disposition.verdict() == v1::PutDisposition::WANTED;
     if (block.wanted) continue;
-    PutResult result;
-    result.reason = disposition.status().reason();
-    result.status = FromBlockStatus(disposition.status());
-    switch (disposition.verdict()) {
-      case v1::PutDisposition::ALREADY_STORED:
-        result.status = absl::OkStatus();
-        result.already_stored = true;
-        break;
-      case v1::PutDisposition::IN_PROGRESS:
-        if (result.status.ok()) result.status = absl::AbortedError("another put of this shard is under way");
-        result.reason = v1::REASON_IN_PROGRESS;
-        break;
-      default:
-        if (result.status.ok())
-          result.status = absl::InternalError("the daemon refused the block and did not say why");
-        break;
-    }
-    block.result = std::move(result);
+    block.result = PutResultOf(disposition);
   }
   return absl::OkStatus();
 }
@@ -157,12 +132,12 @@ absl::Status PutStream::Impl::HandleResponse(const grpc::ByteBuffer& buffer) {
       Block& block = blocks[result.block()];
       block.wanted = false;
       block.builder = nullptr;
-      if (!block.result.has_value()) block.result = ResultOf(result);
+      if (!block.result.has_value()) block.result = PutResultOf(result);
     }
   }
   if (!status.ok()) {
     stream->Cancel();
-    end = ByteStream::End{status, false};
+    end = ByteStream::End{.status = status};
   }
   return status;
 }
@@ -338,7 +313,8 @@ PutStream::~PutStream() = default;
 
 absl::StatusOr<std::unique_ptr<PutStream>> PutStream::TryOpen(std::shared_ptr<NamespaceSession> session,
                                                               SessionCall* call, const PutPlan& plan,
-                                                              std::vector<PutBlock> blocks, bool* reopen) {
+                                                              std::vector<PutBlock> blocks,
+                                                              ByteStream::End* end) {
   auto impl = std::make_unique<Impl>();
   impl->plan = plan;
   for (PutBlock& block : blocks) {
@@ -350,8 +326,9 @@ absl::StatusOr<std::unique_ptr<PutStream>> PutStream::TryOpen(std::shared_ptr<Na
     b.info = std::move(block);
   }
   impl->session = std::move(session);
+  impl->scope = call->scope();
   const absl::Status status = impl->Open(call->StartAttempt(), call->deadline());
-  *reopen = impl->end.has_value() && impl->end->reopen;
+  *end = impl->end.value_or(ByteStream::End{.status = status});
   if (!status.ok()) return status;
   return std::unique_ptr<PutStream>(new PutStream(std::move(impl)));
 }
@@ -364,18 +341,41 @@ absl::StatusOr<std::unique_ptr<PutStream>> PutStream::Open(std::shared_ptr<Names
     return absl::InvalidArgumentError(
         absl::StrCat(blocks.size(), " blocks in one put, the daemon takes ", limit));
   }
-  const Deadline deadline =
-      session->core().DeadlineOf(options.deadline_ms, session->core().options().deadlines.put_ms);
-  auto plan = MakePutPlan(*session, options, deadline);
+  const Deadline deadline = PutDeadline(*session, options);
+  auto plan = MakePutPlan(*session, options, deadline, options.cancel);
   if (!plan.ok()) return plan.status();
-  SessionCall call(session, Repeat::kContention, deadline);
+  SessionCall call(session, Repeat::kContention, deadline, options.cancel);
+  PutMender mender(session, deadline, options.cancel);
   for (;;) {
-    bool reopen = false;
-    auto stream = TryOpen(session, &call, *plan, blocks, &reopen);
-    if (stream.ok()) return stream;
-    if (auto next = call.Next(stream.status(), reopen); !next.ok()) return WithVerb("put", next);
+    ByteStream::End end;
+    auto stream = TryOpen(session, &call, *plan, blocks, &end);
+    if (!stream.ok()) {
+      if (auto next = call.Next(end); !next.ok()) return WithVerb("put", next);
+      continue;
+    }
+    const v1::Reason reason = (*stream)->MendableReason(mender);
+    if (reason == v1::REASON_UNSPECIFIED) return stream;
+    auto mended = mender.Mend(&*plan, reason);
+    if (!mended.ok()) return WithVerb("put", mended.status());
+    if (!*mended) return stream;
   }
 }
+
+Deadline PutDeadline(NamespaceSession& session, const PutOptions& options) {
+  return session.core().DeadlineOf(options.deadline_ms, session.core().options().deadlines.put_ms);
+}
+
+v1::Reason PutStream::MendableReason(const PutMender& mender) const {
+  for (const Impl::Block& block : impl_->blocks) {
+    if (block.result.has_value() && !block.result->status.ok() &&
+        mender.CanMend(impl_->plan, block.result->reason)) {
+      return block.result->reason;
+    }
+  }
+  return v1::REASON_UNSPECIFIED;
+}
+
+void PutStream::Cancel() { impl_->scope->token()->Cancel(); }
 
 uint32_t PutStream::layers() const { return impl_->plan.shard.layer_count; }
 const std::string& PutStream::put_id() const { return impl_->plan.put_id; }
@@ -385,7 +385,11 @@ bool PutStream::wanted(uint32_t block) const {
 bool PutStream::settled(uint32_t block) const {
   return block < impl_->blocks.size() && impl_->blocks[block].result.has_value();
 }
-bool PutStream::asks_to_reopen() const { return impl_->end.has_value() && impl_->end->reopen; }
+ByteStream::End PutStream::EndWith(const absl::Status& status) const {
+  ByteStream::End end = impl_->end.value_or(ByteStream::End{});
+  end.status = status;
+  return end;
+}
 
 absl::Status PutStream::PushLayer(uint32_t layer, std::span<const BlockPlace> places) {
   if (auto s = impl_->CheckLayer(layer, places.size()); !s.ok()) return s;

@@ -6,6 +6,8 @@
 //   for (uint32_t layer = 0; layer < layers; ++layer) (*put)->PushLayer(layer, places);   // [blocks]
 //   auto results = (*put)->Finish();            // commits what was pushed whole; one PutResult a block
 //
+// Any thread may Cancel: what is under way, and what comes later, ends with CANCELLED.
+//
 // The stream does not keep what was pushed. Where it breaks (UNAVAILABLE), open it again with the same put_id
 // and push again; blocks committed by then answer `already_stored`. PutBlocks does that by itself.
 #ifndef KVCOMPD_CLIENT_PUT_STREAM_H_
@@ -19,10 +21,13 @@
 
 #include "absl/status/statusor.h"
 #include "client/block_types.h"
+#include "client/byte_stream.h"
+#include "client/retry.h"
 
 namespace kvcompd::client {
 
 class NamespaceSession;
+class PutMender;
 class SessionCall;
 struct PutPlan;
 
@@ -36,6 +41,7 @@ class PutStream {
   PutStream(const PutStream&) = delete;
   PutStream& operator=(const PutStream&) = delete;
 
+  void Cancel();            // thread-safe
   uint32_t layers() const;  // of the shard
   const std::string& put_id() const;
   // False: stored already, refused, in progress elsewhere, or failed since; its values are not read.
@@ -60,20 +66,26 @@ class PutStream {
   friend class PutRunner;
   struct Impl;
   explicit PutStream(std::unique_ptr<Impl> impl);
-  // One attempt. reopen: as ByteStream::End says.
+  // One attempt. end: where it fails.
   static absl::StatusOr<std::unique_ptr<PutStream>> TryOpen(std::shared_ptr<NamespaceSession> session,
                                                             SessionCall* call, const PutPlan& plan,
-                                                            std::vector<PutBlock> blocks, bool* reopen);
+                                                            std::vector<PutBlock> blocks,
+                                                            ByteStream::End* end);
+  // The first reason of a refusal that can be mended.
+  v1::Reason MendableReason(const PutMender& mender) const;
   // As PushLayer from containers. containers: [blocks], null for those not wanted.
   absl::Status PushContainerLayer(uint32_t layer, std::span<const codec::ContainerView* const> containers);
-  bool asks_to_reopen() const;
+  // How the stream ended, with `status` for one that did not end by itself.
+  ByteStream::End EndWith(const absl::Status& status) const;
   std::unique_ptr<Impl> impl_;
 };
 
 // All of a batch at once, from BlockPlaces or containers; retries what a broken stream left open. Batches
 // over the daemon's limit are cut. One result a block; an error only where no block could be tried.
+Deadline PutDeadline(NamespaceSession& session, const PutOptions& options);
 absl::StatusOr<std::vector<PutResult>> PutBlocks(const std::shared_ptr<NamespaceSession>& session,
-                                                 std::span<const PutBlock> blocks, const PutOptions& options);
+                                                 std::span<const PutBlock> blocks, const PutOptions& options,
+                                                 const Deadline& deadline);
 absl::StatusOr<std::vector<PutResult>> PutContainers(const std::shared_ptr<NamespaceSession>& session,
                                                      std::span<const PutContainer> blocks,
                                                      const PutOptions& options);

@@ -85,7 +85,7 @@ absl::Status RetryState::Next(const absl::Status& failed) {
   if (attempts_ >= options_.max_attempts) return GaveUp(failed, attempts_, "no more are allowed");
   const int64_t wait_us = DrawWaitUs();
   if (wait_us >= deadline_.RemainingUs()) return GaveUp(failed, attempts_, "the deadline is too near");
-  if (!waiter_->WaitUs(wait_us)) return absl::CancelledError("the client is shutting down");
+  if (!waiter_->WaitUs(wait_us)) return GaveUp(failed, attempts_, "the client has gone");
   if (failed.code() != absl::StatusCode::kUnavailable) ++contention_;
   ++attempts_;
   return absl::OkStatus();

@@ -85,8 +85,8 @@ class RetryState {
   RetryState(const RetryOptions& options, Repeat repeat, const Deadline& deadline,
              std::function<uint64_t()> random, Waiter* waiter);
 
-  // After a failed attempt: OK once the wait is over and another may start; else what to give the caller.
-  // Does not wait where the wait would reach the deadline.
+  // After a failed attempt: OK once the wait is over and another may start; else what to give the caller: the
+  // failure, with a note on why it is not tried again. Does not wait where the wait would reach the deadline.
   absl::Status Next(const absl::Status& failed);
   // The attempt got something done: attempts and backoff start anew (a long stream may break many times).
   void Progress();

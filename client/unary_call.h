@@ -2,7 +2,7 @@
 //
 //   v1::MatchRequest request; v1::MatchResponse response;
 //   auto status = CallUnary(session, &v1::KvCache::Stub::Match, "match", Repeat::kContention, deadline,
-//                           &request, &response);
+//                           options.cancel, &request, &response);
 #ifndef KVCOMPD_CLIENT_UNARY_CALL_H_
 #define KVCOMPD_CLIENT_UNARY_CALL_H_
 
@@ -14,15 +14,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "client/byte_stream.h"
+#include "client/call_scope.h"
+#include "client/cancellation.h"
 #include "client/namespace_session.h"
 
 namespace kvcompd::client {
-
-inline bool AsksToReopen(const grpc::ClientContext& context) {
-  const auto& trailers = context.GetServerTrailingMetadata();
-  const auto it = trailers.find(kReopenMetadata);
-  return it != trailers.end() && it->second == "1";
-}
 
 inline absl::Status WithVerb(absl::string_view verb, const absl::Status& status) {
   if (status.ok()) return status;
@@ -34,18 +30,19 @@ template <typename Request, typename Response>
 absl::Status CallUnary(const std::shared_ptr<NamespaceSession>& session,
                        grpc::Status (v1::KvCache::Stub::*method)(grpc::ClientContext*, const Request&,
                                                                  Response*),
-                       absl::string_view verb, Repeat repeat, const Deadline& deadline, Request* request,
-                       Response* response) {
-  SessionCall call(session, repeat, deadline);
+                       absl::string_view verb, Repeat repeat, const Deadline& deadline,
+                       const std::shared_ptr<Cancellation>& cancel, Request* request, Response* response) {
+  SessionCall call(session, repeat, deadline, cancel);
   for (;;) {
     request->set_namespace_id(call.StartAttempt());
     response->Clear();
     grpc::ClientContext context;
     context.set_deadline(deadline.SystemTime());
+    const Cancellation::Link link(call.token(), [&context] { context.TryCancel(); });
     const std::shared_ptr<Lane> lane = session->core().channels().Next();
     const absl::Status status = FromPeer((lane->kv.get()->*method)(&context, *request, response));
     if (status.ok()) return status;
-    if (auto next = call.Next(status, AsksToReopen(context)); !next.ok()) return WithVerb(verb, next);
+    if (auto next = call.Next(EndOf(context, status)); !next.ok()) return WithVerb(verb, next);
   }
 }
 
@@ -54,16 +51,19 @@ template <typename Stub, typename Request, typename Response>
 absl::Status CallPlain(ClientCore& core, std::unique_ptr<Stub> Lane::*stub,
                        grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                        absl::string_view verb, Repeat repeat, const Deadline& deadline,
-                       const Request& request, Response* response) {
-  RetryState retry = core.Retry(repeat, deadline);
+                       const std::shared_ptr<Cancellation>& cancel, const Request& request,
+                       Response* response) {
+  CallScope scope(&core, cancel);
+  RetryState retry = core.Retry(repeat, deadline, scope.waiter());
   for (;;) {
     response->Clear();
     grpc::ClientContext context;
     context.set_deadline(deadline.SystemTime());
+    const Cancellation::Link link(scope.token(), [&context] { context.TryCancel(); });
     const std::shared_ptr<Lane> lane = core.channels().Next();
     const absl::Status status = FromPeer(((*lane.*stub).get()->*method)(&context, request, response));
     if (status.ok()) return status;
-    if (auto next = retry.Next(status); !next.ok()) return WithVerb(verb, next);
+    if (auto next = scope.Next(&retry, EndOf(context, status)); !next.ok()) return WithVerb(verb, next);
   }
 }
 

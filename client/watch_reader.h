@@ -1,10 +1,13 @@
 // WatchReader: hears what is stored and what goes, on a thread of its own, for as long as it lives.
 //
 //   auto watch = ns->Watch({.snapshot = true}, [](const WatchUpdate& u) { index.Apply(u); });
-//   watch->reset();                             // ends it, and waits for the callback to return
+//   auto status = (*watch)->WaitReady(timeout);    // from here on nothing is missed
+//   watch->reset();                                // ends it, and waits for the callback to return
 //
-// A connection that breaks is made again. What happened in between is lost: the first update after it says
-// `reconnected`, and with `snapshot` the daemon reports all it holds again.
+// A connection that breaks is made again, also to a daemon that is draining. What happened in between is
+// lost: an update says `reconnected` as soon as the daemon has subscribed this end anew, and with `snapshot`
+// the daemon reports all it holds again. Where the watch ends for good (PERMISSION_DENIED, UNIMPLEMENTED,
+// CANCELLED where the Client went and the like), a last update says why.
 #ifndef KVCOMPD_CLIENT_WATCH_READER_H_
 #define KVCOMPD_CLIENT_WATCH_READER_H_
 
@@ -14,6 +17,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "codec/base/types.h"
 #include "proto/kvcompd/v1/kvcache.pb.h"
 
@@ -39,6 +43,7 @@ struct WatchUpdate {
   std::vector<WatchEvent> events;
   uint64_t lost_events = 0;  // dropped by the daemon because this end was slow
   bool reconnected = false;  // an unknown number of events before this one is lost
+  absl::Status status;       // not OK: the watch has ended, and this is the last update
 };
 
 class WatchReader {
@@ -50,6 +55,10 @@ class WatchReader {
                                                             WatchOptions options, Callback callback);
   ~WatchReader();
 
+  // Waits for the daemon's first word: what is stored from then on is reported. DEADLINE_EXCEEDED: it has not
+  // come yet (a daemon of an earlier release says it with the first event); else what ended the watch. Stays
+  // OK once it was. Any thread.
+  absl::Status WaitReady(absl::Duration timeout) const;
   // Totals since the start; thread-safe.
   uint64_t lost_events() const;
   uint64_t reconnects() const;

@@ -6,8 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/strip.h"
 #include "absl/time/time.h"
+#include "client/ctl/proto_text.h"
 #include "client/ctl/session.h"
 #include "client/ctl/table.h"
 #include "codec/base/human_size.h"
@@ -16,8 +16,6 @@
 
 namespace kvcompd::client {
 namespace {
-
-std::string TierText(v1::Tier tier) { return std::string(absl::StripPrefix(v1::Tier_Name(tier), "TIER_")); }
 
 Json TierJson(const v1::TierStats& tier) {
   return {{"tier", TierText(tier.tier())},
@@ -63,8 +61,8 @@ void PrintNamespaces(const Namespaces& namespaces, std::ostream& out) {
 }
 
 void PrintStats(const v1::StatsResponse& stats, bool all, std::ostream& out) {
-  out << absl::StrFormat("%s, backend %s, epoch %016x, up %s%s\n\n", stats.software(), stats.backend(),
-                         stats.epoch(),
+  out << absl::StrFormat("%s, backend %s, epoch %s, up %s%s\n\n", stats.software(), stats.backend(),
+                         Id64Text(stats.epoch()),
                          absl::FormatDuration(absl::Milliseconds(static_cast<int64_t>(stats.uptime_ms()))),
                          stats.draining() ? ", draining" : "");
   TextTable tiers({"tier", ">capacity", ">used", ">staged", ">largest free", ">failures", ">blocks", ">raw",
@@ -93,7 +91,7 @@ void PrintStats(const v1::StatsResponse& stats, bool all, std::ostream& out) {
 }
 
 absl::Status Stat(const CommandContext& context) {
-  auto session = Session::Open(context.args);
+  auto session = Session::Open(context, OwnDaemon::kRefuse);
   if (!session.ok()) return session.status();
   const auto stats = (*session)->client().admin().Stats();
   if (!stats.ok()) return stats.status();
@@ -101,9 +99,10 @@ absl::Status Stat(const CommandContext& context) {
     PrintStats(*stats, context.args.Switch("all"), context.out);
     return absl::OkStatus();
   }
-  Json json = {{"software", stats->software()},   {"backend", stats->backend()},   {"epoch", stats->epoch()},
-               {"uptime_ms", stats->uptime_ms()}, {"draining", stats->draining()}, {"tiers", Json::array()},
-               {"namespaces", Json::array()},     {"counters", Json::array()}};
+  Json json = {{"software", stats->software()},     {"backend", stats->backend()},
+               {"epoch", Id64Text(stats->epoch())}, {"uptime_ms", stats->uptime_ms()},
+               {"draining", stats->draining()},     {"tiers", Json::array()},
+               {"namespaces", Json::array()},       {"counters", Json::array()}};
   for (const auto& tier : stats->tiers()) json["tiers"].push_back(TierJson(tier));
   for (const auto& ns : stats->namespaces()) json["namespaces"].push_back(NamespaceJson(ns));
   for (const auto& counter : stats->counters()) {
@@ -115,7 +114,7 @@ absl::Status Stat(const CommandContext& context) {
 }
 
 absl::Status ListNamespaces(const CommandContext& context) {
-  auto session = Session::Open(context.args);
+  auto session = Session::Open(context, OwnDaemon::kRefuse);
   if (!session.ok()) return session.status();
   const auto list = (*session)->client().admin().ListNamespaces(context.args.Text("tenant"));
   if (!list.ok()) return list.status();
@@ -139,7 +138,7 @@ absl::StatusOr<std::string> NamespaceOperand(const CommandContext& context) {
 absl::Status FlushNamespace(const CommandContext& context) {
   const auto id = NamespaceOperand(context);
   if (!id.ok()) return id.status();
-  auto session = Session::Open(context.args);
+  auto session = Session::Open(context, OwnDaemon::kRefuse);
   if (!session.ok()) return session.status();
   const auto flushed = (*session)->client().admin().Flush(*id);
   if (!flushed.ok()) return flushed.status();
@@ -155,7 +154,7 @@ absl::Status FlushNamespace(const CommandContext& context) {
 absl::Status SetProfile(const CommandContext& context) {
   const auto id = NamespaceOperand(context);
   if (!id.ok()) return id.status();
-  auto session = Session::Open(context.args);
+  auto session = Session::Open(context, OwnDaemon::kRefuse);
   if (!session.ok()) return session.status();
   const auto profile = (*session)->client().admin().SetProfile(*id, context.args.positionals()[1]);
   if (!profile.ok()) return profile.status();
@@ -170,13 +169,12 @@ absl::Status SetProfile(const CommandContext& context) {
 absl::Status Drain(const CommandContext& context) {
   const auto grace = context.args.DurationMs("grace");
   if (!grace.ok()) return AsUsageError(grace.status());
-  if (AddressOf(context.args).empty()) return UsageError("drain needs --address or KVCOMPD_ADDRESS");
-  auto session = Session::Open(context.args);
+  auto session = Session::Open(context, OwnDaemon::kRefuse);
   if (!session.ok()) return session.status();
   const absl::Status drained = (*session)->client().admin().Drain(*grace, context.args.Switch("exit"));
   if (!drained.ok()) return drained;
   if (context.args.Switch("json")) {
-    PrintJson({{"drained", true}}, context.out);
+    PrintJson({{"draining", true}}, context.out);
   } else {
     context.out << "draining: new puts are refused\n";
   }
@@ -196,7 +194,7 @@ absl::Status Trim(const CommandContext& context) {
     older_than_ms = *age;
   }
   if (!target_bytes && !older_than_ms) return UsageError("trim needs --target or --older-than");
-  auto session = Session::Open(context.args);
+  auto session = Session::Open(context, OwnDaemon::kRefuse);
   if (!session.ok()) return session.status();
   const auto trimmed = (*session)->client().admin().Trim(target_bytes, older_than_ms);
   if (!trimmed.ok()) return trimmed.status();
@@ -215,35 +213,35 @@ std::vector<Command> AdminCommands() {
   return {
       {.name = "stat",
        .help = "shows tiers, namespaces and counters, with the reasons of refusals, misses and evictions",
-       .flags = WithCommonFlags({{"all", "", "also counters that are 0"}}),
+       .flags = WithDaemonFlags({{"all", "", "also counters that are 0"}}),
        .run = Stat},
       {.name = "ns",
        .help = "lists the namespaces, of one --tenant or all",
-       .flags = WithCommonFlags({}),
+       .flags = WithDaemonFlags({{"tenant", "TENANT", "of this tenant only"}}),
        .run = ListNamespaces},
       {.name = "ns flush",
        .operands = "NAMESPACE",
        .help = "removes all blocks of a namespace, named by the id that `ns` shows",
-       .flags = WithCommonFlags({}),
+       .flags = WithDaemonFlags({}),
        .min_operands = 1,
        .max_operands = 1,
        .run = FlushNamespace},
       {.name = "ns set-profile",
        .operands = "NAMESPACE PROFILE",
        .help = "changes what new blocks of a namespace are encoded with",
-       .flags = WithCommonFlags({}),
+       .flags = WithDaemonFlags({}),
        .min_operands = 2,
        .max_operands = 2,
        .run = SetProfile},
       {.name = "drain",
        .help = "makes a daemon refuse new puts and let running calls end",
-       .flags = WithCommonFlags(
+       .flags = WithDaemonFlags(
            {{"grace", "DURATION", "how long running calls may take; none is the daemon's default"},
             {"exit", "", "the daemon ends when all is quiet, or the grace is over"}}),
        .run = Drain},
       {.name = "trim",
        .help = "evicts blocks that are neither leased nor pinned",
-       .flags = WithCommonFlags({{"target", "SIZE", "until no more than this is used, such as 2GiB"},
+       .flags = WithDaemonFlags({{"target", "SIZE", "until no more than this is used, such as 2GiB"},
                                  {"older-than", "DURATION", "those not read for so long, such as 1h"}}),
        .run = Trim},
   };

@@ -2,7 +2,6 @@
 #include <span>
 #include <string>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "client/ctl/open_sample.h"
@@ -21,14 +20,17 @@ struct AppendOutcome {
   uint64_t raw_bytes = 0;
   uint64_t encoded_bytes = 0;
   double seconds = 0;
-  std::string first_failure;
+  absl::Status first_failure;
+  v1::Reason first_reason = v1::REASON_UNSPECIFIED;
 
   void Add(const PutResult& result) {
     raw_bytes += result.raw_bytes;
     encoded_bytes += result.encoded_bytes;
     ++(result.status.ok() ? committed : failed);
-    if (!result.status.ok() && first_failure.empty())
-      first_failure = OutcomeText(result.status, result.reason);
+    if (!result.status.ok() && first_failure.ok()) {
+      first_failure = result.status;
+      first_reason = result.reason;
+    }
   }
 };
 
@@ -65,7 +67,7 @@ absl::StatusOr<AppendOutcome> AppendAll(OpenedSample& sample, uint32_t tokens_a_
 absl::Status Append(const CommandContext& context) {
   const auto tokens = context.args.Whole("tokens", 1, 1024);
   if (!tokens.ok()) return AsUsageError(tokens.status());
-  auto sample = OpenSample(context);
+  auto sample = OpenSample(context, OwnDaemon::kStart);
   if (!sample.ok()) return sample.status();
   absl::StatusOr<AppendOutcome> outcome;
   {
@@ -89,8 +91,8 @@ absl::Status Append(const CommandContext& context) {
         outcome->encoded_bytes, outcome->seconds);
   }
   if (outcome->failed == 0) return absl::OkStatus();
-  return absl::InternalError(
-      absl::StrCat(outcome->failed, " blocks were not committed: ", outcome->first_failure));
+  return FailedBlocks(outcome->failed, outcome->failed + outcome->committed, "committed",
+                      outcome->first_failure, outcome->first_reason);
 }
 
 }  // namespace
@@ -99,7 +101,7 @@ Command AppendCommand() {
   return {.name = "append",
           .operands = "SAMPLE",
           .help = "stores a sample as a growing sequence, some tokens a call, and seals it",
-          .flags = WithSampleFlags({{"tokens", "N", "tokens of one call, 1 to 1024", "8"}}),
+          .flags = WithSampleFlags({{"tokens", "N", "tokens of one call, 1 to 1024", "8"}, ProgressFlag()}),
           .min_operands = 1,
           .max_operands = 1,
           .run = Append};

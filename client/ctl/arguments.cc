@@ -71,8 +71,6 @@ std::string Arguments::Text(std::string_view name) const {
 
 bool Arguments::Switch(std::string_view name) const { return Text(name) == "true"; }
 
-std::vector<std::string> Arguments::Values(std::string_view name) const { return Find(name).values; }
-
 std::vector<std::string> Arguments::List(std::string_view name) const {
   const Flag& flag = Find(name);
   std::vector<std::string> out;

@@ -41,8 +41,6 @@ class Arguments {
   bool Switch(std::string_view name) const;
   // Every value given, cut at commas; the default's where none was.
   std::vector<std::string> List(std::string_view name) const;
-  // Every value given, whole.
-  std::vector<std::string> Values(std::string_view name) const;
   // INVALID_ARGUMENT: not a number, or out of range.
   absl::StatusOr<uint64_t> Whole(std::string_view name, uint64_t min, uint64_t max) const;
   absl::StatusOr<uint64_t> Size(std::string_view name, uint64_t min, uint64_t max) const;  // "1MiB"

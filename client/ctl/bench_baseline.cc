@@ -12,6 +12,8 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <latch>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "client/ctl/process_usage.h"
@@ -66,7 +68,39 @@ double SecondsSince(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-double CpuOf(pid_t child) { return CpuSeconds(child).value_or(0) + CpuSeconds(0).value_or(0); }
+// One stream's share of a measurement.
+struct Received {
+  absl::Status status;
+  uint64_t bytes = 0;
+};
+
+// Warms up, waits for the others at `start`, then reads for so many seconds.
+void Receive(uint16_t port, double seconds, std::latch* start, Received* out) {
+  const Socket stream(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  std::vector<std::byte> buffer(kWriteBytes);
+  const auto receive = [&]() -> bool {
+    const ssize_t n = recv(stream.fd(), buffer.data(), buffer.size(), 0);
+    if (n <= 0) return n < 0 && errno == EINTR;
+    out->bytes += static_cast<uint64_t>(n);
+    return true;
+  };
+  const absl::Status gone = absl::UnavailableError("the TCP sender has gone");
+  const sockaddr_in address = Loopback(port);
+  if (stream.fd() < 0) {
+    out->status = SystemError("socket");
+  } else if (connect(stream.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    out->status = absl::UnavailableError(absl::StrCat("TCP sender: ", strerror(errno)));
+  }
+  while (out->status.ok() && out->bytes < kWarmUpBytes) {
+    if (!receive()) out->status = gone;
+  }
+  start->arrive_and_wait();
+  out->bytes = 0;
+  const auto begin = std::chrono::steady_clock::now();
+  while (out->status.ok() && SecondsSince(begin) < seconds) {
+    if (!receive()) out->status = gone;
+  }
+}
 
 }  // namespace
 
@@ -76,7 +110,15 @@ uint64_t LastLevelCacheBytes() {
   return std::clamp<uint64_t>(reported, uint64_t{8} << 20, uint64_t{512} << 20);
 }
 
-absl::StatusOr<std::unique_ptr<TcpBaseline>> TcpBaseline::Start() {
+absl::StatusOr<std::unique_ptr<TcpBaseline>> TcpBaseline::Start(uint32_t max_streams) {
+  std::unique_ptr<TcpBaseline> tcp(new TcpBaseline);
+  for (uint32_t i = 0; i < std::max(1u, max_streams); ++i) {
+    if (auto s = tcp->StartSender(); !s.ok()) return s;
+  }
+  return tcp;
+}
+
+absl::Status TcpBaseline::StartSender() {
   const Socket listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (listener.fd() < 0) return SystemError("socket");
   sockaddr_in address = Loopback(0);
@@ -91,42 +133,47 @@ absl::StatusOr<std::unique_ptr<TcpBaseline>> TcpBaseline::Start() {
   const pid_t child = fork();
   if (child < 0) return SystemError("fork");
   if (child == 0) SendForEver(listener.fd(), buffer.data(), parent);
-  return std::unique_ptr<TcpBaseline>(new TcpBaseline(child, ntohs(address.sin_port)));
+  senders_.push_back({child, ntohs(address.sin_port)});
+  return absl::OkStatus();
 }
 
 TcpBaseline::~TcpBaseline() {
-  kill(child_, SIGKILL);
-  waitpid(child_, nullptr, 0);
+  for (const Sender& sender : senders_) {
+    kill(sender.child, SIGKILL);
+    waitpid(sender.child, nullptr, 0);
+  }
 }
 
-absl::StatusOr<double> TcpBaseline::Measure(double seconds) {
-  const Socket stream(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (stream.fd() < 0) return SystemError("socket");
-  const sockaddr_in address = Loopback(port_);
-  if (connect(stream.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-    return absl::UnavailableError(absl::StrCat("TCP sender: ", strerror(errno)));
+double TcpBaseline::Cpu(uint32_t streams) const {
+  double seconds = CpuSeconds(0).value_or(0);
+  for (uint32_t i = 0; i < streams; ++i) seconds += CpuSeconds(senders_[i].child).value_or(0);
+  return seconds;
+}
+
+absl::StatusOr<double> TcpBaseline::Measure(double seconds, uint32_t streams) {
+  if (streams < 1 || streams > senders_.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(streams, " TCP streams where ", senders_.size(), " were started"));
   }
-  std::vector<std::byte> buffer(kWriteBytes);
-  uint64_t bytes = 0;
-  const auto receive = [&]() -> bool {
-    const ssize_t n = recv(stream.fd(), buffer.data(), buffer.size(), 0);
-    if (n <= 0) return n < 0 && errno == EINTR;
-    bytes += static_cast<uint64_t>(n);
-    return true;
-  };
-  while (bytes < kWarmUpBytes) {
-    if (!receive()) return absl::UnavailableError("the TCP sender has gone");
+  std::vector<Received> received(streams);
+  std::vector<std::thread> threads;
+  std::latch start(streams + 1);
+  for (uint32_t i = 0; i < streams; ++i) {
+    threads.emplace_back(Receive, senders_[i].port, seconds, &start, &received[i]);
   }
-  bytes = 0;
-  const double cpu_before = CpuOf(child_);
-  const auto start = std::chrono::steady_clock::now();
-  double elapsed = 0;
-  while (elapsed < seconds) {
-    if (!receive()) return absl::UnavailableError("the TCP sender has gone");
-    elapsed = SecondsSince(start);
+  start.arrive_and_wait();
+  const double cpu_before = Cpu(streams);
+  const auto begin = std::chrono::steady_clock::now();
+  for (std::thread& thread : threads) thread.join();
+  const double elapsed = SecondsSince(begin);
+  const double cpu = Cpu(streams) - cpu_before;
+  double gb = 0;
+  for (const Received& one : received) {
+    if (!one.status.ok()) return one.status;
+    gb += static_cast<double>(one.bytes) / 1e9;
   }
-  cpu_s_per_gb_ = (CpuOf(child_) - cpu_before) / (static_cast<double>(bytes) / 1e9);
-  return static_cast<double>(bytes) / 1e9 / elapsed;
+  cpu_s_per_gb_ = cpu / gb;
+  return gb / elapsed;
 }
 
 MemcpyBaseline::MemcpyBaseline(uint64_t block_bytes)

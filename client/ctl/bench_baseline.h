@@ -1,11 +1,11 @@
-// What the machine does without kvcompd, measured in the same run as kvcompd: one plain TCP stream over
-// loopback between two processes, and memcpy of memory-resident blocks.
+// What the machine does without kvcompd, measured in the same run as kvcompd: plain TCP streams over loopback
+// between processes, and memcpy of memory-resident blocks.
 //
 // Called by `kvcompctl bench serve`, in turn with its own measurements, because machines are noisy. One
 // thread at a time.
 //
-//   auto tcp = TcpBaseline::Start();        // forks the sender; before the process has many threads
-//   double gbps = *(*tcp)->Measure(0.5);
+//   auto tcp = TcpBaseline::Start(4);       // forks the senders; before the process has many threads
+//   double gbps = *(*tcp)->Measure(0.5, /*streams=*/1);
 //   MemcpyBaseline copy(1 << 20);
 //   double copy_gbps = copy.Measure(0.2);
 //
@@ -24,27 +24,33 @@
 
 namespace kvcompd::client {
 
-// A child process writes 1 MiB at a time, one way; this process reads into one 1 MiB buffer. Nothing is
-// computed and no byte looked at, so this is the most that a loopback stream can give. Socket options are the
-// system's.
+// For each stream a child process writes 1 MiB at a time, one way; a thread of this process reads into a 1
+// MiB buffer of its own. Nothing is computed and no byte looked at, so this is the most that loopback streams
+// can give. Socket options are the system's.
 class TcpBaseline {
  public:
   // INTERNAL: socket or process could not be made.
-  static absl::StatusOr<std::unique_ptr<TcpBaseline>> Start();
-  ~TcpBaseline();  // ends the child
+  static absl::StatusOr<std::unique_ptr<TcpBaseline>> Start(uint32_t max_streams = 1);
+  ~TcpBaseline();  // ends the children
   TcpBaseline(const TcpBaseline&) = delete;
   TcpBaseline& operator=(const TcpBaseline&) = delete;
 
-  // One connection: 32 MiB to warm up, then so many seconds. GB/s. UNAVAILABLE: the child has gone.
-  absl::StatusOr<double> Measure(double seconds);
+  // Connections of their own, at most max_streams: 32 MiB each to warm up, then all at once for so many
+  // seconds. GB/s of all together. UNAVAILABLE: a child has gone.
+  absl::StatusOr<double> Measure(double seconds, uint32_t streams = 1);
   // CPU seconds of both ends per GB in the last Measure; 0 where they could not be read.
   double cpu_s_per_gb() const { return cpu_s_per_gb_; }
 
  private:
-  TcpBaseline(pid_t child, uint16_t port) : child_(child), port_(port) {}
+  struct Sender {
+    pid_t child = 0;
+    uint16_t port = 0;
+  };
+  TcpBaseline() = default;
+  absl::Status StartSender();
+  double Cpu(uint32_t streams) const;
 
-  const pid_t child_;
-  const uint16_t port_;
+  std::vector<Sender> senders_;
   double cpu_s_per_gb_ = 0;
 };
 

@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <filesystem>
 #include <random>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,7 +14,6 @@ namespace kvcompd::client {
 namespace {
 
 constexpr uint64_t kSyntheticSeed = 20240917;
-constexpr std::string_view kKvSuffix = ".kv.bf16.npy";
 constexpr uint64_t kTileBytes = uint64_t{kBenchTokens} * kBenchHeadDim * 2;
 
 // Tiles of one KV head and 64 tokens, [tokens, channels], of K and of V; taken in turn.
@@ -56,19 +53,14 @@ TilePool SyntheticTiles() {
 }
 
 absl::StatusOr<TilePool> RealTiles(const std::string& folder) {
-  std::vector<std::string> stems;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    const std::string path = entry.path().string();
-    if (path.ends_with(kKvSuffix)) stems.push_back(path.substr(0, path.size() - kKvSuffix.size()));
-  }
-  if (error) return absl::NotFoundError(absl::StrCat(folder, ": ", error.message()));
-  std::sort(stems.begin(), stems.end());
+  const auto samples = FindKvFiles(folder);
+  if (!samples.ok()) return samples.status();
 
   TilePool pool;
   std::vector<std::string> names;
-  for (const std::string& stem : stems) {
-    const absl::StatusOr<KvFile> file = LoadKvFile(stem);
+  for (const KvFileName& sample : *samples) {
+    if (sample.dtype != DType::kBf16) continue;
+    const absl::StatusOr<KvFile> file = LoadKvFile(sample.stem);
     if (!file.ok()) return file.status();
     if (file->head_dim != kBenchHeadDim || file->tokens < kBenchTokens) continue;
     names.push_back(absl::StrCat(file->model, ".", file->sample));

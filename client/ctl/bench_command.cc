@@ -16,6 +16,7 @@
 #include "client/ctl/bench_serve.h"
 #include "client/ctl/bench_serve_report.h"
 #include "client/ctl/local_daemon.h"
+#include "client/ctl/session.h"
 #include "client/ctl/table.h"
 
 namespace kvcompd::client {
@@ -23,7 +24,7 @@ namespace {
 
 constexpr uint64_t kMaxBlockBytes = uint64_t{64} << 20;
 // Room for the stored blocks, raw and encoded, and for what all clients put at once.
-constexpr char kHostMemoryFlag[] = "--host-memory=2GiB";
+constexpr char kHostMemoryFlag[] = "--host-memory=4GiB";
 
 std::string EnvironmentText(const char* name) {
   const char* value = std::getenv(name);
@@ -76,6 +77,9 @@ absl::StatusOr<ServeBenchOptions> ServeOptionsOf(const Arguments& args) {
   const auto block_bytes = args.Size("block-bytes", kBenchLayerBytes, kMaxBlockBytes);
   if (!block_bytes.ok()) return AsUsageError(block_bytes.status());
   options.block_bytes = *block_bytes;
+  const auto blocks = args.Whole("blocks", 0, 1 << 20);
+  if (!blocks.ok()) return AsUsageError(blocks.status());
+  options.blocks = static_cast<uint32_t>(*blocks);
   const auto repeats = args.Whole("repeats", kMinServeRepeats, 1000);
   if (!repeats.ok()) return AsUsageError(repeats.status());
   options.repeats = static_cast<uint32_t>(*repeats);
@@ -83,6 +87,7 @@ absl::StatusOr<ServeBenchOptions> ServeOptionsOf(const Arguments& args) {
   if (!seconds.ok()) return UsageError(absl::StrCat("--seconds: ", seconds.status().message()));
   options.seconds = *seconds;
   if (args.Has("daemon-pid")) {
+    if (options.address.empty()) return UsageError("--daemon-pid goes with --address");
     const auto pid = args.Whole("daemon-pid", 1, std::numeric_limits<pid_t>::max());
     if (!pid.ok()) return AsUsageError(pid.status());
     options.daemon_pid = static_cast<pid_t>(*pid);
@@ -96,13 +101,14 @@ absl::Status RunServe(const CommandContext& context) {
   auto options = ServeOptionsOf(context.args);
   if (!options.ok()) return options.status();
   // First of all: it forks, and this process has no threads yet.
-  auto tcp = TcpBaseline::Start();
+  auto tcp = TcpBaseline::Start(options->max_clients());
   if (!tcp.ok()) return tcp.status();
   std::unique_ptr<LocalDaemon> daemon;
   if (options->address.empty()) {
     auto started = LocalDaemon::Start({.extra_args = {kHostMemoryFlag}});
     if (!started.ok()) return started.status();
     daemon = *std::move(started);
+    SayOwnDaemon(*daemon, context.err);
     options->address = daemon->address();
     options->daemon_pid = daemon->pid();
   }
@@ -146,14 +152,18 @@ absl::Status RunKvdata(const CommandContext& context) {
 Command BenchServeCommand() {
   Command command;
   command.name = "bench serve";
-  command.help = "measures Get and Put over gRPC against a plain TCP stream and memcpy";
+  command.help = "measures Get and Put over gRPC against plain TCP streams and memcpy";
   command.flags = WithOutputFlags({
       {"address", "ADDRESS", "the daemon's; else KVCOMPD_ADDRESS; else a daemon is started for this command"},
       {"tenant", "TENANT", "tenant of the two namespaces that it makes"},
       {"clients", "N,...", "clients at once, each with a connection and one stream", "1,4"},
       {"ops", "OP,...", "get, put", "get,put"},
-      {"forms", "FORM,...", "raw, encoded, decoded", "raw,encoded,decoded"},
+      {"forms", "FORM,...",
+       "raw; ready: ready containers; codec: the client encodes and decodes; decoded: the daemon does",
+       "raw,ready,codec,decoded"},
       {"block-bytes", "SIZE", "uncompressed bytes of a block, a multiple of 256KiB", "1MiB"},
+      {"blocks", "N", "stored and read in turn; 0: as many as exceed the last-level cache, compressed too",
+       "0"},
       {"seconds", "N", "throughput is measured so long for each run, all repeats together", "5"},
       {"repeats", "N", "5 at least; figures are medians", "5"},
       {"data", "FOLDER", "samples that the blocks are made of; else KVCOMPD_DATA; else synthetic values"},

@@ -236,32 +236,6 @@ std::vector<KvdataRow> SampleRun::Rows() const {
   return rows;
 }
 
-struct SampleName {
-  std::string stem;
-  DType dtype;
-};
-
-absl::StatusOr<std::vector<SampleName>> FindSamples(const std::string& folder) {
-  constexpr std::pair<std::string_view, DType> kSuffixes[] = {{".kv.bf16.npy", DType::kBf16},
-                                                              {".kv.f16.npy", DType::kFp16}};
-  std::vector<SampleName> samples;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    const std::string path = entry.path().string();
-    for (const auto& [suffix, dtype] : kSuffixes) {
-      if (path.ends_with(suffix)) samples.push_back({path.substr(0, path.size() - suffix.size()), dtype});
-    }
-  }
-  if (error) return absl::NotFoundError(absl::StrCat(folder, ": ", error.message()));
-  if (samples.empty()) {
-    return absl::NotFoundError(absl::StrCat(folder, ": no *.kv.bf16.npy and no *.kv.f16.npy"));
-  }
-  std::sort(samples.begin(), samples.end(), [](const SampleName& a, const SampleName& b) {
-    return std::pair(a.stem, a.dtype) < std::pair(b.stem, b.dtype);
-  });
-  return samples;
-}
-
 }  // namespace
 
 absl::StatusOr<std::vector<KvdataRow>> MeasureSample(const KvFile& file, KUnit k_unit, double rel,
@@ -286,10 +260,10 @@ absl::StatusOr<std::vector<KvdataRow>> MeasureSample(const KvFile& file, KUnit k
 absl::StatusOr<std::vector<KvdataRow>> MeasureKvdata(
     const std::string& folder, const KvdataOptions& options,
     const std::function<void(const std::string&)>& progress) {
-  const auto samples = FindSamples(folder);
+  const auto samples = FindKvFiles(folder);
   if (!samples.ok()) return samples.status();
   std::vector<KvdataRow> rows;
-  for (const SampleName& sample : *samples) {
+  for (const KvFileName& sample : *samples) {
     const auto file = LoadKvFile(sample.stem, sample.dtype);
     if (!file.ok()) return file.status();
     if (progress) progress(absl::StrCat(file->model, ".", file->sample, " ", ToAbsl(DTypeName(file->dtype))));

@@ -6,12 +6,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/ctl/bench_baseline.h"
 
 namespace kvcompd::client {
 namespace {
 
-// Memory that a client reads into: 64 blocks of 1 MiB are twice a last-level cache of 32 MiB.
-constexpr uint32_t kTargetBlocks = 64;
+// Memory that a client reads into: twice the last-level cache, where that is no more than this.
+constexpr uint64_t kMaxTargetBytes = uint64_t{256} << 20;
 constexpr uint32_t kBatch = 16;
 // Keys of the blocks that all clients read.
 constexpr uint32_t kSharedOwner = 0;
@@ -43,20 +44,26 @@ std::string_view BenchFormName(BenchForm form) {
   switch (form) {
     case BenchForm::kRaw:
       return "raw";
-    case BenchForm::kEncoded:
-      return "encoded";
+    case BenchForm::kReady:
+      return "ready";
+    case BenchForm::kCodec:
+      return "codec";
     case BenchForm::kDecoded:
       return "decoded";
   }
   return "";
 }
 
+std::string_view BenchWireForm(BenchForm form) {
+  return form == BenchForm::kReady || form == BenchForm::kCodec ? "encoded" : BenchFormName(form);
+}
+
 absl::StatusOr<BenchForm> ParseBenchForm(std::string_view name) {
-  for (const BenchForm form : {BenchForm::kRaw, BenchForm::kEncoded, BenchForm::kDecoded}) {
+  for (const BenchForm form : {BenchForm::kRaw, BenchForm::kReady, BenchForm::kCodec, BenchForm::kDecoded}) {
     if (name == BenchFormName(form)) return form;
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("form \"", ToAbsl(name), "\": expected raw, encoded or decoded"));
+      absl::StrCat("form \"", ToAbsl(name), "\": expected raw, ready, codec or decoded"));
 }
 
 const char* BenchFormProfile(BenchForm form) {
@@ -70,7 +77,7 @@ absl::StatusOr<std::unique_ptr<BenchClient>> BenchClient::Connect(const ClientOp
   auto client = Client::Connect(options);
   if (!client.ok()) return client.status();
   out->client_ = *std::move(client);
-  for (const BenchForm form : {BenchForm::kRaw, BenchForm::kEncoded}) {
+  for (const BenchForm form : {BenchForm::kRaw, BenchForm::kDecoded}) {
     v1::NamespacePolicy policy;
     policy.set_profile(BenchFormProfile(form));
     // The model names the profile: a namespace keeps the policy of whoever registered it.
@@ -78,7 +85,9 @@ absl::StatusOr<std::unique_ptr<BenchClient>> BenchClient::Connect(const ClientOp
     if (!ns.ok()) return ns.status();
     (form == BenchForm::kRaw ? out->raw_ : out->lossy_) = *std::move(ns);
   }
-  auto target = BenchMemory::Make(blocks.layers(), kTargetBlocks);
+  const uint64_t target_bytes = std::min(2 * LastLevelCacheBytes(), kMaxTargetBytes);
+  const uint64_t target_blocks = std::max<uint64_t>(kBatch, (target_bytes - 1) / blocks.block_bytes() + 1);
+  auto target = BenchMemory::Make(blocks.layers(), static_cast<uint32_t>(target_blocks));
   if (!target.ok()) return target.status();
   out->target_ = *std::move(target);
   return out;
@@ -116,6 +125,14 @@ absl::Status BenchClient::StoreShared(std::span<const BenchForm> forms) {
   return status;
 }
 
+absl::Status BenchClient::ForgetShared() {
+  std::vector<BlockKey> keys;
+  for (uint32_t i = 0; i < blocks_.count(); ++i) keys.push_back(BenchBlocks::Key(kSharedOwner, i));
+  absl::Status status = raw_->Delete(keys).status();
+  status.Update(lossy_->Delete(keys).status());
+  return status;
+}
+
 bool BenchClient::Differs(const BenchMemory& want, uint32_t index, uint32_t block) const {
   for (uint32_t layer = 0; layer < blocks_.layers(); ++layer) {
     for (const Tensor tensor : {Tensor::kK, Tensor::kV}) {
@@ -147,7 +164,7 @@ absl::Status BenchClient::CheckLossy() {
   if (!status.ok()) return status;
   if (auto got = Get(BenchForm::kDecoded, 0, 1); !got.ok()) return got.status();
   if (Differs(**local, 0, 0)) return absl::DataLossError("the daemon and the client decode differently");
-  return absl::OkStatus();
+  return Get(BenchForm::kReady, 0, std::min(kBatch, blocks_.count())).status();  // for encoded_block_bytes
 }
 
 std::vector<BlockKey> BenchClient::PutKeys(uint64_t first, uint32_t count) const {
@@ -184,9 +201,11 @@ absl::StatusOr<uint64_t> BenchClient::Get(BenchForm form, uint64_t first, uint32
   }
   GetOptions options;
   uint64_t encoded_bytes = 0;
-  if (form == BenchForm::kEncoded) {
+  if (form == BenchForm::kReady || form == BenchForm::kCodec) {
     options.form = Form::kEncoded;
     options.encoded_only = true;
+  }
+  if (form == BenchForm::kReady) {
     options.on_segment = [&encoded_bytes](const EncodedSegment& segment) {
       encoded_bytes += segment.view.bytes().size();
       return absl::OkStatus();
@@ -194,20 +213,28 @@ absl::StatusOr<uint64_t> BenchClient::Get(BenchForm form, uint64_t first, uint32
   }
   const absl::Status status = CheckGet(ns(form).GetBlocks(batch, options));
   if (!status.ok()) return status;
-  return form == BenchForm::kEncoded ? encoded_bytes : count * blocks_.block_bytes();
+  if (form == BenchForm::kReady) encoded_block_bytes_ = encoded_bytes / count;
+  if (form == BenchForm::kReady) return encoded_bytes;
+  // What came is not seen where it is decoded on its way; the blocks are those that a ready get measured.
+  return count * (form == BenchForm::kCodec ? encoded_block_bytes_ : blocks_.block_bytes());
 }
 
 absl::StatusOr<uint64_t> BenchClient::Put(BenchForm form, uint64_t first, uint32_t count) {
   const std::vector<BlockKey> keys = PutKeys(first, count);
-  if (form != BenchForm::kEncoded) {
+  if (form != BenchForm::kReady) {
     std::vector<PutBlock> batch(count);
     for (uint32_t i = 0; i < count; ++i) {
       const auto source = static_cast<uint32_t>((number_ * kPutBlocks + first + i) % blocks_.count());
       batch[i] = {.key = keys[i], .tokens = kBenchTokens, .source = blocks_.memory().place(source)};
     }
-    const absl::Status status = CheckPut(ns(form).PutBlocks(batch, PutOptions{}));
-    if (!status.ok()) return status;
-    return count * blocks_.block_bytes();
+    PutOptions options;
+    options.form = form == BenchForm::kCodec ? Form::kEncoded : Form::kDecoded;
+    const auto results = ns(form).PutBlocks(batch, options);
+    if (auto status = CheckPut(results); !status.ok()) return status;
+    if (form != BenchForm::kCodec) return count * blocks_.block_bytes();
+    uint64_t bytes = 0;
+    for (const PutResult& result : *results) bytes += result.encoded_bytes;
+    return bytes;
   }
   if (containers_.empty()) return absl::FailedPreconditionError("PrepareEncodedPut was not called");
   std::vector<PutContainer> batch(count);

@@ -1,5 +1,5 @@
 // BenchClient: one connection of `kvcompctl bench serve` and the calls that it makes: Get and Put of a run of
-// blocks in one of three forms, on memory of its own.
+// blocks in one of four forms, on memory of its own.
 //
 // One thread at a time; every client of a benchmark has its own connection, hence its own stream.
 //
@@ -29,11 +29,15 @@ inline constexpr char kBenchLossyProfile[] = "kvcomp:rel_k=0.05,rel_v=0.1";
 
 enum class BenchForm {
   kRaw,      // stored as profile raw; values on the wire
-  kEncoded,  // stored as kBenchLossyProfile; containers on the wire, no codec on the client
+  kReady,    // stored as kBenchLossyProfile; ready containers on the wire: the client verifies and runs no
+             // codec
+  kCodec,    // the same, but the client encodes what it puts and decodes what it gets
   kDecoded,  // stored as kBenchLossyProfile; values on the wire, the daemon runs the codec
 };
-std::string_view BenchFormName(BenchForm form);  // "raw", "encoded", "decoded"
+std::string_view BenchFormName(BenchForm form);  // "raw", "ready", "codec", "decoded"
 absl::StatusOr<BenchForm> ParseBenchForm(std::string_view name);
+// What is on the wire: "raw", "encoded", "decoded".
+std::string_view BenchWireForm(BenchForm form);
 const char* BenchFormProfile(BenchForm form);
 
 class BenchClient {
@@ -45,15 +49,21 @@ class BenchClient {
   static absl::StatusOr<std::unique_ptr<BenchClient>> Connect(const ClientOptions& options,
                                                               const BenchBlocks& blocks, uint32_t number);
 
+  uint32_t target_blocks() const { return target_->count(); }
+  // Bytes of one encoded block, as put or got last; 0 where there was none.
+  uint64_t encoded_block_bytes() const { return encoded_block_bytes_; }
+
   // Puts all blocks that Get reads in these forms, with books trained on them where the profile has books,
   // and reads them back: DATA_LOSS where a raw block differs from what was put, or the forms differ from each
   // other.
   absl::Status StoreShared(std::span<const BenchForm> forms);
-  // Gets the containers that Put(kEncoded) sends.
+  // Deletes them.
+  absl::Status ForgetShared();
+  // Gets the containers that Put(kReady) sends.
   absl::Status PrepareEncodedPut();
 
   // Blocks [first, first + count), wrapping around, in one call; every value that comes is written to this
-  // client's memory (kEncoded: every checksum is verified, nothing decoded). Returns bytes of values or
+  // client's memory (kReady: every checksum is verified, nothing decoded). Returns bytes of values or
   // containers that were sent. UNAVAILABLE where a block is missing.
   absl::StatusOr<uint64_t> Get(BenchForm form, uint64_t first, uint32_t count);
   // Puts this client's blocks [first, first + count), wrapping around, in one call. Returns bytes as above.
@@ -79,6 +89,7 @@ class BenchClient {
   std::shared_ptr<NamespaceHandle> lossy_;
   std::unique_ptr<BenchMemory> target_;
   std::vector<std::string> containers_;  // [kPutBlocks], after PrepareEncodedPut
+  uint64_t encoded_block_bytes_ = 0;
 };
 
 }  // namespace kvcompd::client

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <latch>
+#include <map>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -21,13 +22,25 @@ constexpr uint32_t kMaxClients = 64;
 
 double Seconds(TimePoint from, TimePoint to) { return std::chrono::duration<double>(to - from).count(); }
 
+// A call as it was made.
+struct TimedCall {
+  TimePoint begin;
+  TimePoint end;
+  uint64_t logical_bytes = 0;
+  uint64_t wire_bytes = 0;
+
+  // The part of it before `limit`.
+  double ShareBefore(TimePoint limit) const {
+    if (end <= limit) return 1;
+    return begin >= limit ? 0 : Seconds(begin, limit) / Seconds(begin, end);
+  }
+};
+
 // What one client did in one window.
 struct Share {
   absl::Status status;
-  uint64_t logical_bytes = 0;
-  uint64_t wire_bytes = 0;
-  double busy_seconds = 0;  // within the calls that count
-  std::vector<double> latencies_us;
+  std::vector<TimedCall> calls;
+  TimePoint done;  // with what belongs to the last call, too
 };
 
 // One (op, form, clients) and all that was measured of it.
@@ -37,6 +50,7 @@ struct Series {
   std::vector<double> wire_gbps;
   std::vector<double> cpu_s_per_gb;
   std::vector<double> ratio_to_tcp;
+  std::vector<double> tcp_gbps;
   std::vector<double> latencies_us;
 };
 
@@ -48,17 +62,21 @@ class ServeBench {
 
   absl::Status Prepare();
   absl::Status Repeat();
+  // Deletes what Prepare stored.
+  absl::Status End();
   ServeReport Report() const;
 
  private:
   // Calls `body(client, share)` on one thread a client, all at once.
   template <typename Body>
   std::vector<Share> OnAllClients(uint32_t clients, Body body);
-  absl::Status MeasureThroughput(Series* series, double seconds, double tcp_gbps);
+  absl::Status MeasureThroughput(Series* series, double seconds, bool keep);
+  uint32_t BlockCount() const;
+  uint64_t WorkingSet(const ServeRun& run) const;
   absl::Status MeasureLatency(Series* series);
-  // One call; what counts of it goes to share.
-  static absl::Status Call(BenchClient& client, BenchOp op, BenchForm form, uint64_t first, uint32_t count,
-                           Share* share);
+  // One call, which goes to share.
+  absl::Status Call(BenchClient& client, BenchOp op, BenchForm form, uint64_t first, uint32_t count,
+                    Share* share) const;
   std::optional<double> Cpu() const;
   void Progress(const std::string& line) const {
     if (progress_) progress_(line);
@@ -71,19 +89,41 @@ class ServeBench {
   std::unique_ptr<BenchBlocks> blocks_;
   std::vector<std::unique_ptr<BenchClient>> clients_;
   std::vector<Series> series_;
-  std::vector<double> tcp_gbps_;
+  std::map<uint32_t, double> tcp_of_repeat_;  // by streams
+  std::vector<double> tcp_gbps_;              // of one stream
   std::vector<double> tcp_cpu_;
   std::vector<double> memcpy_gbps_;
 };
 
+// The compressed ones are to exceed the cache, too; kBenchLossyProfile makes them about a fourth.
+uint32_t ServeBench::BlockCount() const {
+  if (options_.blocks > 0) return options_.blocks;
+  constexpr uint64_t kCompression = 5;
+  const uint64_t bytes = std::min(2 * kCompression * LastLevelCacheBytes(), kMaxServeBytes);
+  const uint64_t batches = std::max<uint64_t>(1, bytes / options_.block_bytes / kServeBatch);
+  return static_cast<uint32_t>(batches * kServeBatch);
+}
+
+uint64_t ServeBench::WorkingSet(const ServeRun& run) const {
+  const uint64_t encoded = clients_[0]->encoded_block_bytes();
+  const uint64_t raw = options_.block_bytes;
+  const uint64_t stored = run.form == BenchForm::kRaw ? raw : encoded;
+  if (run.op == BenchOp::kPut) {
+    const uint64_t source = run.form == BenchForm::kReady ? encoded : raw;
+    return uint64_t{run.clients} * BenchClient::kPutBlocks * (source + stored);
+  }
+  const uint64_t targets =
+      run.form == BenchForm::kReady ? 0 : run.clients * clients_[0]->target_blocks() * raw;
+  return blocks_->count() * stored + targets;
+}
+
 absl::Status ServeBench::Prepare() {
-  auto blocks = BenchBlocks::Make(options_.block_bytes, kServeBlocks, options_.data_folder);
+  auto blocks = BenchBlocks::Make(options_.block_bytes, BlockCount(), options_.data_folder);
   if (!blocks.ok()) return blocks.status();
   blocks_ = *std::move(blocks);
   ClientOptions client_options{.address = options_.address, .tenant = options_.tenant};
   client_options.software = "kvcompctl-bench";
-  const uint32_t most = *std::max_element(options_.clients.begin(), options_.clients.end());
-  for (uint32_t number = 0; number < most; ++number) {
+  for (uint32_t number = 0; number < options_.max_clients(); ++number) {
     auto client = BenchClient::Connect(client_options, *blocks_, number);
     if (!client.ok()) return client.status();
     clients_.push_back(*std::move(client));
@@ -93,7 +133,7 @@ absl::Status ServeBench::Prepare() {
   const auto contains = [](const auto& list, auto value) {
     return std::find(list.begin(), list.end(), value) != list.end();
   };
-  if (contains(options_.ops, BenchOp::kPut) && contains(options_.forms, BenchForm::kEncoded)) {
+  if (contains(options_.ops, BenchOp::kPut) && contains(options_.forms, BenchForm::kReady)) {
     for (const auto& client : clients_) {
       if (status.ok()) status = client->PrepareEncodedPut();
     }
@@ -105,8 +145,11 @@ absl::Status ServeBench::Prepare() {
         Series series;
         series.run = {.op = op, .form = form, .clients = clients};
         series_.push_back(std::move(series));
-        status = MeasureThroughput(&series_.back(), /*seconds=*/0.2, /*tcp_gbps=*/0);  // warm up, not kept
+        status = MeasureThroughput(&series_.back(), /*seconds=*/0.2, /*keep=*/false);  // warm up
         if (!status.ok()) return status;
+        ServeRun& run = series_.back().run;
+        run.working_set_bytes = WorkingSet(run);
+        run.cache_resident = run.working_set_bytes < 2 * LastLevelCacheBytes();
       }
     }
   }
@@ -122,6 +165,7 @@ std::vector<Share> ServeBench::OnAllClients(uint32_t clients, Body body) {
     threads.emplace_back([&, i] {
       start.arrive_and_wait();
       shares[i].status = body(*clients_[i], i, &shares[i]);
+      shares[i].done = std::chrono::steady_clock::now();
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -129,15 +173,15 @@ std::vector<Share> ServeBench::OnAllClients(uint32_t clients, Body body) {
 }
 
 absl::Status ServeBench::Call(BenchClient& client, BenchOp op, BenchForm form, uint64_t first, uint32_t count,
-                              Share* share) {
-  const TimePoint start = std::chrono::steady_clock::now();
+                              Share* share) const {
+  TimedCall call{.begin = std::chrono::steady_clock::now()};
   const auto wire_bytes =
       op == BenchOp::kGet ? client.Get(form, first, count) : client.Put(form, first, count);
-  const double seconds = Seconds(start, std::chrono::steady_clock::now());
+  call.end = std::chrono::steady_clock::now();
   if (!wire_bytes.ok()) return wire_bytes.status();
-  share->wire_bytes += *wire_bytes;
-  share->busy_seconds += seconds;
-  share->latencies_us.push_back(seconds * 1e6);
+  call.wire_bytes = *wire_bytes;
+  call.logical_bytes = count * blocks_->block_bytes();
+  share->calls.push_back(call);
   return op == BenchOp::kPut ? client.Forget(form, first, count) : absl::OkStatus();
 }
 
@@ -149,37 +193,47 @@ std::optional<double> ServeBench::Cpu() const {
   return *daemon + *self;
 }
 
-absl::Status ServeBench::MeasureThroughput(Series* series, double seconds, double tcp_gbps) {
+absl::Status ServeBench::MeasureThroughput(Series* series, double seconds, bool keep) {
   const ServeRun& run = series->run;
   const std::optional<double> cpu_before = Cpu();
+  const TimePoint begin = std::chrono::steady_clock::now();
   const auto shares = OnAllClients(run.clients, [&](BenchClient& client, uint32_t number, Share* share) {
     const TimePoint start = std::chrono::steady_clock::now();
     // Each client starts elsewhere, so that they do not read the same block at the same time.
-    uint64_t first = uint64_t{number} * kServeBlocks / run.clients / kServeBatch * kServeBatch;
+    uint64_t first = uint64_t{number} * blocks_->count() / run.clients / kServeBatch * kServeBatch;
     do {
       const absl::Status status = Call(client, run.op, run.form, first, kServeBatch, share);
       if (!status.ok()) return status;
-      share->logical_bytes += kServeBatch * blocks_->block_bytes();
       first += kServeBatch;
     } while (Seconds(start, std::chrono::steady_clock::now()) < seconds);
     return absl::OkStatus();
   });
   const std::optional<double> cpu_after = Cpu();
-  double logical_gbps = 0;
-  double wire_gbps = 0;
-  double logical_gb = 0;
+  TimePoint end = TimePoint::max();
   for (const Share& share : shares) {
     if (!share.status.ok()) return share.status;
-    logical_gb += static_cast<double>(share.logical_bytes) / 1e9;
-    logical_gbps += static_cast<double>(share.logical_bytes) / 1e9 / share.busy_seconds;
-    wire_gbps += static_cast<double>(share.wire_bytes) / 1e9 / share.busy_seconds;
+    end = std::min(end, share.done);
   }
-  if (tcp_gbps == 0) return absl::OkStatus();
-  series->logical_gbps.push_back(logical_gbps);
-  series->wire_gbps.push_back(wire_gbps);
-  series->ratio_to_tcp.push_back(logical_gbps / tcp_gbps);
+  if (!keep) return absl::OkStatus();
+  double logical_gb = 0, wire_gb = 0, whole_gb = 0;
+  for (const Share& share : shares) {
+    for (const TimedCall& call : share.calls) {
+      const double part = call.ShareBefore(end) / 1e9;
+      logical_gb += part * static_cast<double>(call.logical_bytes);
+      wire_gb += part * static_cast<double>(call.wire_bytes);
+      whole_gb += static_cast<double>(call.logical_bytes) / 1e9;
+    }
+  }
+  const double window = Seconds(begin, end);
+  series->logical_gbps.push_back(logical_gb / window);
+  series->wire_gbps.push_back(wire_gb / window);
+  if (options_.loopback()) {
+    const double tcp_gbps = tcp_of_repeat_[run.clients];
+    series->tcp_gbps.push_back(tcp_gbps);
+    series->ratio_to_tcp.push_back(logical_gb / window / tcp_gbps);
+  }
   if (cpu_before.has_value() && cpu_after.has_value()) {
-    series->cpu_s_per_gb.push_back((*cpu_after - *cpu_before) / logical_gb);
+    series->cpu_s_per_gb.push_back((*cpu_after - *cpu_before) / whole_gb);
   }
   return absl::OkStatus();
 }
@@ -195,20 +249,28 @@ absl::Status ServeBench::MeasureLatency(Series* series) {
   });
   for (const Share& share : shares) {
     if (!share.status.ok()) return share.status;
-    series->latencies_us.insert(series->latencies_us.end(), share.latencies_us.begin(),
-                                share.latencies_us.end());
+    for (const TimedCall& call : share.calls) {
+      series->latencies_us.push_back(Seconds(call.begin, call.end) * 1e6);
+    }
   }
   return absl::OkStatus();
 }
 
 absl::Status ServeBench::Repeat() {
   Progress(absl::StrCat("repeat ", tcp_gbps_.size() + 1, " of ", options_.repeats));
-  const auto tcp_gbps = tcp_.Measure(kBaselineSeconds);
-  if (!tcp_gbps.ok()) return tcp_gbps.status();
-  tcp_gbps_.push_back(*tcp_gbps);
+  const auto one = tcp_.Measure(kBaselineSeconds);
+  if (!one.ok()) return one.status();
+  tcp_gbps_.push_back(*one);
   tcp_cpu_.push_back(tcp_.cpu_s_per_gb());
+  tcp_of_repeat_ = {{1, *one}};
+  for (const uint32_t streams : options_.clients) {
+    if (tcp_of_repeat_.contains(streams)) continue;
+    const auto several = tcp_.Measure(kBaselineSeconds, streams);
+    if (!several.ok()) return several.status();
+    tcp_of_repeat_[streams] = *several;
+  }
   for (Series& series : series_) {
-    absl::Status status = MeasureThroughput(&series, options_.seconds / options_.repeats, *tcp_gbps);
+    absl::Status status = MeasureThroughput(&series, options_.seconds / options_.repeats, /*keep=*/true);
     if (status.ok()) status = MeasureLatency(&series);
     if (!status.ok()) return status;
   }
@@ -216,12 +278,15 @@ absl::Status ServeBench::Repeat() {
   return absl::OkStatus();
 }
 
+absl::Status ServeBench::End() { return clients_.empty() ? absl::OkStatus() : clients_[0]->ForgetShared(); }
+
 ServeReport ServeBench::Report() const {
   ServeReport report;
   report.tcp_gbps = Median(tcp_gbps_);
   report.tcp_cpu_s_per_gb = Median(tcp_cpu_);
   report.memcpy_gbps = Median(memcpy_gbps_);
   report.block_bytes = options_.block_bytes;
+  report.blocks = blocks_->count();
   report.repeats = options_.repeats;
   report.seconds = options_.seconds;
   report.data = blocks_->data();
@@ -229,7 +294,11 @@ ServeReport ServeBench::Report() const {
     ServeRun run = series.run;
     run.logical_gbps = Median(series.logical_gbps);
     run.wire_gbps = Median(series.wire_gbps);
-    run.ratio_to_tcp = Median(series.ratio_to_tcp);
+    if (!series.tcp_gbps.empty()) {
+      run.tcp_gbps = Median(series.tcp_gbps);
+      run.ratio_to_tcp = Median(series.ratio_to_tcp);
+    }
+    run.latency_samples = series.latencies_us.size();
     if (!series.cpu_s_per_gb.empty()) run.cpu_s_per_gb = Median(series.cpu_s_per_gb);
     run.p50_us = Percentile(series.latencies_us, 0.5);
     run.p99_us = Percentile(series.latencies_us, 0.99);
@@ -262,9 +331,22 @@ absl::Status ServeBenchOptions::Validate() const {
     return absl::InvalidArgumentError(
         absl::StrCat("repeats: ", repeats, ", allowed: ", kMinServeRepeats, " to 1000"));
   }
+  if (blocks > kMaxServeBytes / std::max<uint64_t>(1, block_bytes)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("blocks: ", blocks, " of ", block_bytes, " bytes are more than ", kMaxServeBytes));
+  }
   if (!(seconds > 0 && seconds <= 3600))
     return absl::InvalidArgumentError("seconds: allowed: over 0 to 3600");
   return absl::OkStatus();
+}
+
+uint32_t ServeBenchOptions::max_clients() const { return *std::max_element(clients.begin(), clients.end()); }
+
+bool ServeBenchOptions::loopback() const {
+  for (const char* local : {"127.", "localhost:", "[::1]:", "unix:", "ipv4:127."}) {
+    if (address.starts_with(local)) return true;
+  }
+  return false;
 }
 
 absl::StatusOr<ServeReport> RunServeBench(const ServeBenchOptions& options, TcpBaseline& tcp,
@@ -274,7 +356,9 @@ absl::StatusOr<ServeReport> RunServeBench(const ServeBenchOptions& options, TcpB
   ServeBench bench(options, tcp, progress);
   status = bench.Prepare();
   for (uint32_t i = 0; i < options.repeats && status.ok(); ++i) status = bench.Repeat();
+  const absl::Status ended = bench.End();
   if (!status.ok()) return status;
+  if (!ended.ok()) return ended;
   return bench.Report();
 }
 

@@ -1,6 +1,7 @@
 #include "client/ctl/bench_serve_report.h"
 
 #include <fstream>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -24,6 +25,25 @@ std::string CpuModel() {
   return "";
 }
 
+Json OrNull(const std::optional<double>& value) { return value.has_value() ? Json(*value) : Json(nullptr); }
+std::string OrDash(const std::optional<double>& value) {
+  return value.has_value() ? absl::StrFormat("%.2f", *value) : "-";
+}
+// For people.
+std::string Label(BenchForm form) {
+  switch (form) {
+    case BenchForm::kRaw:
+      return "raw";
+    case BenchForm::kReady:
+      return "encoded, ready containers";
+    case BenchForm::kCodec:
+      return "encoded, codec on the client";
+    case BenchForm::kDecoded:
+      return "decoded, codec on the daemon";
+  }
+  return "";
+}
+
 std::string Micros(double us) { return absl::StrFormat("%.0f", us); }
 std::string Gbps(double gbps) { return absl::StrFormat("%.3f", gbps); }
 
@@ -36,7 +56,7 @@ Json ServeJson(const ServeReport& report) {
     Json row;
     row["plane"] = "grpc";
     row["op"] = std::string(BenchOpName(run.op));
-    row["form"] = std::string(BenchFormName(run.form));
+    row["form"] = std::string(BenchWireForm(run.form));
     row["profile"] = BenchFormProfile(run.form);
     row["clients"] = run.clients;
     row["block_bytes"] = report.block_bytes;
@@ -45,8 +65,13 @@ Json ServeJson(const ServeReport& report) {
     row["p50_us"] = run.p50_us;
     row["p99_us"] = run.p99_us;
     row["p999_us"] = run.p999_us;
-    row["cpu_s_per_gb"] = run.cpu_s_per_gb.has_value() ? Json(*run.cpu_s_per_gb) : Json(nullptr);
-    row["ratio_to_tcp"] = run.ratio_to_tcp;
+    row["cpu_s_per_gb"] = OrNull(run.cpu_s_per_gb);
+    row["client_codec"] = run.form == BenchForm::kCodec;
+    row["latency_samples"] = run.latency_samples;
+    row["working_set_bytes"] = run.working_set_bytes;
+    row["cache_resident"] = run.cache_resident;
+    row["tcp_gbps"] = OrNull(run.tcp_gbps);
+    row["ratio_to_tcp"] = OrNull(run.ratio_to_tcp);
     out["runs"].push_back(std::move(row));
   }
   out["baselines"]["tcp_gbps"] = report.tcp_gbps;
@@ -56,6 +81,7 @@ Json ServeJson(const ServeReport& report) {
   out["host"]["cores"] = std::thread::hardware_concurrency();
   out["host"]["last_level_cache_bytes"] = LastLevelCacheBytes();
   out["data"] = report.data;
+  out["blocks"] = report.blocks;
   out["repeats"] = report.repeats;
   out["seconds"] = report.seconds;
   out["blocks_per_call"] = kServeBatch;
@@ -64,20 +90,20 @@ Json ServeJson(const ServeReport& report) {
 
 void PrintServeTable(const ServeReport& report, std::ostream& out) {
   TextTable table({"op", "form", ">clients", ">GB/s", ">of TCP", ">wire GB/s", ">p50 us", ">p99 us",
-                   ">p99.9 us", ">CPU s/GB"});
+                   ">p99.9 us", ">CPU s/GB", ">working set", ""});
   for (const ServeRun& run : report.runs) {
-    table.AddRow({std::string(BenchOpName(run.op)), std::string(BenchFormName(run.form)),
-                  absl::StrCat(run.clients), Gbps(run.logical_gbps),
-                  absl::StrFormat("%.2f", run.ratio_to_tcp), Gbps(run.wire_gbps), Micros(run.p50_us),
-                  Micros(run.p99_us), Micros(run.p999_us),
-                  run.cpu_s_per_gb.has_value() ? absl::StrFormat("%.2f", *run.cpu_s_per_gb) : "-"});
+    table.AddRow({std::string(BenchOpName(run.op)), Label(run.form), absl::StrCat(run.clients),
+                  Gbps(run.logical_gbps), OrDash(run.ratio_to_tcp), Gbps(run.wire_gbps), Micros(run.p50_us),
+                  Micros(run.p99_us), run.latency_samples < kMinP999Samples ? "-" : Micros(run.p999_us),
+                  OrDash(run.cpu_s_per_gb), HumanSize(run.working_set_bytes),
+                  run.cache_resident ? "cache-resident" : ""});
   }
   table.Print(out);
-  out << "\nTCP stream " << Gbps(report.tcp_gbps) << " GB/s (CPU "
-      << absl::StrFormat("%.2f", report.tcp_cpu_s_per_gb) << " s/GB), memcpy " << Gbps(report.memcpy_gbps)
-      << " GB/s; blocks of " << HumanSize(report.block_bytes) << ", " << kServeBatch
-      << " a call; lossy profile " << kBenchLossyProfile << "; median of " << report.repeats
-      << "; data: " << report.data << "\n";
+  out << "\nof TCP: of as many plain streams as clients; one TCP stream " << Gbps(report.tcp_gbps)
+      << " GB/s (CPU " << absl::StrFormat("%.2f", report.tcp_cpu_s_per_gb) << " s/GB), memcpy "
+      << Gbps(report.memcpy_gbps) << " GB/s; " << report.blocks << " blocks of "
+      << HumanSize(report.block_bytes) << ", " << kServeBatch << " a call; lossy profile "
+      << kBenchLossyProfile << "; median of " << report.repeats << "; data: " << report.data << "\n";
 }
 
 }  // namespace kvcompd::client

@@ -54,23 +54,29 @@ absl::Status AsUsageError(const absl::Status& status) {
   return marked;
 }
 
-std::vector<FlagSpec> WithOutputFlags(std::vector<FlagSpec> more) {
+FlagSpec ProgressFlag() { return {"progress", "", "report progress on stderr also where it is no terminal"}; }
+
+std::vector<FlagSpec> WithJsonFlag(std::vector<FlagSpec> more) {
   more.push_back({"json", "", "print one JSON object instead of a table"});
-  more.push_back({"progress", "", "report progress on stderr also where it is no terminal"});
   return more;
 }
 
-std::vector<FlagSpec> WithCommonFlags(std::vector<FlagSpec> more) {
-  more.push_back({"address", "ADDRESS",
-                  "the daemon's, HOST:PORT or unix:PATH; else KVCOMPD_ADDRESS; else a daemon is started for "
-                  "this command"});
+std::vector<FlagSpec> WithOutputFlags(std::vector<FlagSpec> more) {
+  more = WithJsonFlag(std::move(more));
+  more.push_back(ProgressFlag());
+  return more;
+}
+
+std::vector<FlagSpec> WithDaemonFlags(std::vector<FlagSpec> more) {
+  more.push_back({"address", "ADDRESS", "the daemon's, HOST:PORT or unix:PATH; else KVCOMPD_ADDRESS"});
+  more.push_back({"deadline", "DURATION", "of one call, such as 500ms or 10s; 24h at most"});
+  return WithJsonFlag(std::move(more));
+}
+
+std::vector<FlagSpec> WithNamespaceFlags(std::vector<FlagSpec> more) {
   more.push_back({"tenant", "TENANT", "tenant of the namespace; none is the daemon's \"default\""});
   more.push_back({"name", "NAME", "name of the namespace within the tenant"});
-  more.push_back({"profile", "PROFILE",
-                  "what a namespace made by this command encodes with; none is the daemon's default"});
-  more.push_back({"salt", "TEXT", "cache salt, mixed into every key"});
-  more.push_back({"deadline", "DURATION", "of one call, such as 500ms or 10s"});
-  return WithOutputFlags(std::move(more));
+  return WithDaemonFlags(std::move(more));
 }
 
 std::string CommandHelp(const Command& command) {
@@ -93,17 +99,44 @@ std::string ProgramHelp(std::span<const Command> commands) {
   for (const Command& command : commands) {
     if (!command.hidden) absl::StrAppendFormat(&out, "  %-16s  %s\n", command.name, command.help);
   }
-  out += "\n`kvcompctl COMMAND --help` lists the flags of a command.\n";
+  out +=
+      "\nThe daemon is the one that --address or KVCOMPD_ADDRESS names. Without either, put, get, append, "
+      "match, "
+      "exists,\ndemo and bench serve start one of their own, empty, until they end.\n";
+  out += "\n`kvcompctl help COMMAND` lists the flags of a command.\n";
   return out;
 }
 
-int RunCommandLine(std::span<const Command> commands, std::span<const std::string> words, std::ostream& out,
-                   std::ostream& err) {
-  if (words.empty() || IsHelp(words[0])) {
-    (words.empty() ? err : out) << ProgramHelp(commands);
-    return words.empty() ? kExitUsage : kExitOk;
-  }
+namespace {
+
+// What was not written did not happen, as far as the reader knows.
+int EndOutput(int code, std::ostream& out, std::ostream& err) {
+  out.flush();
+  if (out.good()) return code;
+  err << "kvcompctl: the output could not be written\n";
+  return code == kExitOk ? kExitFailed : code;
+}
+
+int RunWords(std::span<const Command> commands, std::span<const std::string> words, std::ostream& out,
+             std::ostream& err) {
   size_t used = 0;
+  if (words.empty()) {
+    err << ProgramHelp(commands);
+    return kExitUsage;
+  }
+  if (IsHelp(words[0])) {
+    const auto about = words.subspan(1);
+    if (about.empty()) {
+      out << ProgramHelp(commands);
+      return kExitOk;
+    }
+    if (const Command* const command = FindCommand(commands, about, &used); command != nullptr) {
+      out << CommandHelp(*command);
+      return kExitOk;
+    }
+    err << "kvcompctl: unknown command " << about[0] << "\n" << ProgramHelp(commands);
+    return kExitUsage;
+  }
   const Command* const command = FindCommand(commands, words, &used);
   if (command == nullptr) {
     err << "kvcompctl: unknown command " << words[0] << "\n" << ProgramHelp(commands);
@@ -116,7 +149,6 @@ int RunCommandLine(std::span<const Command> commands, std::span<const std::strin
     return kExitOk;
   }
   const absl::Status status = RunParsed(*command, rest, out, err);
-  out.flush();
   if (status.ok()) return kExitOk;
   if (IsUsageError(status)) {
     err << "kvcompctl " << command->name << ": " << status.message() << "\n" << CommandHelp(*command);
@@ -125,6 +157,14 @@ int RunCommandLine(std::span<const Command> commands, std::span<const std::strin
   err << "kvcompctl " << command->name << ": " << absl::StatusCodeToString(status.code()) << ": "
       << status.message() << "\n";
   return kExitFailed;
+}
+
+}  // namespace
+
+int RunCommandLine(std::span<const Command> commands, std::span<const std::string> words, std::ostream& out,
+                   std::ostream& err) {
+  const int code = RunWords(commands, words, out, err);
+  return EndOutput(code, out, err);
 }
 
 }  // namespace kvcompd::client

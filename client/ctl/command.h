@@ -3,11 +3,12 @@
 // Called by main.cc. Commands run on the calling thread; a table is immutable, so const use from any thread.
 //
 //   Command PutCommand() { return {.name = "put", .operands = "FILE", .help = "stores a KV sample",
-//                                  .flags = WithCommonFlags({...}), .min_operands = 1, .max_operands = 1,
+//                                  .flags = WithDaemonFlags({...}), .min_operands = 1, .max_operands = 1,
 //                                  .run = Put}; }
 //   return RunCommandLine(AllCommands(), words, std::cout, std::cerr);
 //
-// Exit codes: 0 done, 1 the operation failed, 2 wrong usage. Results go to `out`, everything else to `err`.
+// Exit codes: 0 done, 1 the operation failed or its results could not be written, 2 wrong usage. Results go
+// to `out`, everything else to `err`.
 #ifndef KVCOMPD_CLIENT_CTL_COMMAND_H_
 #define KVCOMPD_CLIENT_CTL_COMMAND_H_
 
@@ -50,11 +51,15 @@ absl::Status UsageError(absl::string_view text);
 // The same status marked as above, if it is an error; for what Arguments gives.
 absl::Status AsUsageError(const absl::Status& status);
 
-// Flags of every command that talks to a daemon: address, tenant, name, profile, salt, deadline; and json and
-// progress. `more` stand first.
-std::vector<FlagSpec> WithCommonFlags(std::vector<FlagSpec> more);
-// Of a command that needs no daemon: json and progress.
+// A command has the flags that it reads and no others. `more` stand first.
+std::vector<FlagSpec> WithJsonFlag(std::vector<FlagSpec> more);
+// json and progress.
 std::vector<FlagSpec> WithOutputFlags(std::vector<FlagSpec> more);
+// Of a command that talks to a daemon: address, deadline and json.
+std::vector<FlagSpec> WithDaemonFlags(std::vector<FlagSpec> more);
+// And of one about a namespace: tenant and name.
+std::vector<FlagSpec> WithNamespaceFlags(std::vector<FlagSpec> more);
+FlagSpec ProgressFlag();
 
 // words: the program's arguments without its name.
 int RunCommandLine(std::span<const Command> commands, std::span<const std::string> words, std::ostream& out,

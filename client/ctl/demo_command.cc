@@ -17,6 +17,7 @@
 #include "client/ctl/sample.h"
 #include "client/ctl/session.h"
 #include "client/ctl/table.h"
+#include "client/kv_file.h"
 #include "client/npy.h"
 #include "codec/base/profile.h"
 
@@ -28,15 +29,23 @@ constexpr uint64_t kMaxReportBytes = 64 << 20;
 constexpr absl::Duration kProcessTimeout = absl::Minutes(10);
 
 // One case for each model and profile; raw is the baseline.
-absl::StatusOr<std::vector<DemoCase>> MakeCases(const std::string& folder, const std::string& profile) {
-  const auto stems = FindSamples(folder);
-  if (!stems.ok()) return stems.status();
+absl::StatusOr<std::vector<DemoCase>> MakeCases(const std::string& folder, const std::string& profile,
+                                                std::ostream& err) {
+  const auto samples = FindKvFiles(folder);
+  if (!samples.ok()) return samples.status();
   std::map<std::string, std::vector<std::string>> by_model;
-  for (const std::string& stem : *stems) {
-    const auto file = LoadSample(stem);
+  for (const KvFileName& sample : *samples) {
+    const auto file = LoadKvFile(sample.stem, sample.dtype);
     if (!file.ok()) return file.status();
-    by_model[file->model].push_back(stem);
+    if (file->tokens < kDemoBlockTokens) {
+      err << "kvcompctl demo: " << sample.stem << " is left out: " << file->tokens
+          << " tokens are no block of " << kDemoBlockTokens << "\n";
+      continue;
+    }
+    std::vector<std::string>& stems = by_model[file->model];
+    if (stems.empty() || stems.back() != sample.stem) stems.push_back(sample.stem);
   }
+  if (by_model.empty()) return absl::NotFoundError(absl::StrCat(folder, ": no sample holds a whole block"));
   const auto parsed = Profile::Parse(profile);
   if (!parsed.ok()) return AsUsageError(parsed.status());
   std::vector<std::string> profiles = {Profile{}.Text()};
@@ -59,13 +68,15 @@ Json CasesJson(const std::vector<DemoCase>& cases) {
 }
 
 // Runs this program again as one of the demo's processes and returns its report.
-absl::StatusOr<Json> RunProcess(const std::string& command, const std::string& address, const Json& cases,
-                                const std::string& repeats) {
+absl::StatusOr<Json> RunProcess(const CommandContext& context, const std::string& command,
+                                const std::string& address, const Json& cases, const std::string& repeats) {
   const auto folder = TemporaryFolder::Create();
   if (!folder.ok()) return folder.status();
   ChildProcess::Options options;
   options.argv = {OwnBinaryPath(), command, absl::StrCat("--address=", address),
                   absl::StrCat("--cases=", cases.dump()), absl::StrCat("--repeats=", repeats)};
+  // It writes to this process's stderr, which may be a terminal or not as the caller sees it.
+  if (context.args.Switch("progress")) options.argv.push_back("--progress");
   options.stdout_path = (*folder)->path() + "/report";
   const auto child = ChildProcess::Start(options);
   if (!child.ok()) return child.status();
@@ -122,6 +133,8 @@ Json JoinRows(const Json& prefill_rows, const Json& decode_rows, std::vector<std
       row["reused_blocks"] = prefill["reused_blocks"];
       row["put_repeats"] = prefill["put_repeats"];
       row["put_gb_per_s"] = prefill["put_gb_per_s"];
+      row["put_p50_ms"] = prefill["put_p50_ms"];
+      row["put_p99_ms"] = prefill["put_p99_ms"];
       rows.push_back(std::move(row));
     }
     if (!found)
@@ -136,14 +149,14 @@ std::string ShortProfile(const std::string& text) {
   return absl::StrReplaceAll(text, {{",k_unit=block", ""}, {",strict=0", ""}});
 }
 
-std::string LatencyText(const Json& times) {
-  return absl::StrFormat("%.2f / %.2f", times["p50_ms"].get<double>(), times["p99_ms"].get<double>());
+std::string LatencyText(const Json& p50_ms, const Json& p99_ms) {
+  return absl::StrFormat("%.2f / %.2f", p50_ms.get<double>(), p99_ms.get<double>());
 }
 
 void PrintTable(const Json& rows, std::ostream& out) {
   TextTable table({"model", "profile", "codebooks", ">blocks", ">reused", ">ratio", ">effective", ">|x-y|/r",
-                   ">/bound", ">attention", ">put GB/s", ">get GB/s", ">encoded", ">get ms p50 / p99",
-                   ">encoded"});
+                   ">/bound", ">attention", ">put GB/s", ">put ms p50 / p99", ">get GB/s", ">encoded get",
+                   ">get ms p50 / p99", ">encoded get"});
   for (const Json& row : rows) {
     const bool attention = row.contains("attention_relative_l2");
     const auto number = [&row](const char* format, const char* field) {
@@ -152,13 +165,14 @@ void PrintTable(const Json& rows, std::ostream& out) {
     const auto gb_per_s = [&row](const char* form) {
       return absl::StrFormat("%.3f", row[form]["gb_per_s"].get<double>());
     };
-    table.AddRow({row["model"], ShortProfile(row["profile"]), row["codebooks"], row["blocks"].dump(),
-                  row["reused_blocks"].dump(), number("%.2f", "ratio_codec"),
-                  number("%.2f", "ratio_effective"), number("%.4f", "max_error_over_r"),
-                  number("%.4f", "max_error_over_bound"),
-                  attention ? number("%.4f", "attention_relative_l2") : "-", number("%.3f", "put_gb_per_s"),
-                  gb_per_s("get_decoded"), gb_per_s("get_encoded"), LatencyText(row["get_decoded"]),
-                  LatencyText(row["get_encoded"])});
+    table.AddRow(
+        {row["model"], ShortProfile(row["profile"]), row["codebooks"], row["blocks"].dump(),
+         row["reused_blocks"].dump(), number("%.2f", "ratio_codec"), number("%.2f", "ratio_effective"),
+         number("%.4f", "max_error_over_r"), number("%.4f", "max_error_over_bound"),
+         attention ? number("%.4f", "attention_relative_l2") : "-", number("%.3f", "put_gb_per_s"),
+         LatencyText(row["put_p50_ms"], row["put_p99_ms"]), gb_per_s("get_decoded"), gb_per_s("get_encoded"),
+         LatencyText(row["get_decoded"]["p50_ms"], row["get_decoded"]["p99_ms"]),
+         LatencyText(row["get_encoded"]["p50_ms"], row["get_encoded"]["p99_ms"])});
   }
   table.Print(out);
 }
@@ -177,9 +191,11 @@ void PrintNotes(const Json& rows, std::ostream& out) {
       "ratio      of uncompressed bytes: codec only (payloads); effective: whole containers and trained "
       "codebooks\n"
       "|x-y|/r    largest error over half the quantisation step; /bound: over the bound, r(1+2^-8) + ulp/2\n"
-      "attention  relative L2 error of the outputs of the sample's real queries; - where it has none\n"
-      "GB/s       10^9 uncompressed bytes a second over loopback gRPC. A get reads one whole sample; the "
-      "daemon\n"
+      "attention  relative L2 error of the outputs of real queries, of the worst sample; - where none has "
+      "them\n"
+      "GB/s       10^9 uncompressed bytes a second over loopback gRPC. A put or get is of one sample;\n      "
+      "     "
+      "the daemon\n"
       "           decodes it, or (encoded) the reader does\n"
       "codebooks  those that the daemon encoded with: built in, or trained from the blocks that came "
       "before\n",
@@ -194,16 +210,12 @@ struct DemoOutcome {
 absl::StatusOr<DemoOutcome> RunProcesses(const CommandContext& context, const std::string& address,
                                          const std::vector<DemoCase>& cases) {
   DemoOutcome out;
-  Progress progress(context.args, context.err);
-  progress.Update("processes done", 0, 2);
   const auto prefill =
-      RunProcess("demo-prefill", address, CasesJson(cases), context.args.Text("put-repeats"));
+      RunProcess(context, "demo-prefill", address, CasesJson(cases), context.args.Text("put-repeats"));
   if (!prefill.ok()) return prefill.status();
-  progress.Update("processes done", 1, 2);
-  const auto decode =
-      RunProcess("demo-decode", address, CasesOfRows((*prefill)["rows"]), context.args.Text("repeats"));
+  const auto decode = RunProcess(context, "demo-decode", address, CasesOfRows((*prefill)["rows"]),
+                                 context.args.Text("repeats"));
   if (!decode.ok()) return decode.status();
-  progress.Update("processes done", 2, 2);
   for (const Json* report : {&*prefill, &*decode}) {
     for (const Json& failure : (*report)["failures"]) out.failures.push_back(failure);
   }
@@ -217,7 +229,7 @@ absl::Status Demo(const CommandContext& context) {
   if (!repeats.ok()) return AsUsageError(repeats.status());
   const auto put_repeats = context.args.Whole("put-repeats", 0, 1000);
   if (!put_repeats.ok()) return AsUsageError(put_repeats.status());
-  const auto cases = MakeCases(context.args.Text("data"), context.args.Text("profile"));
+  const auto cases = MakeCases(context.args.Text("data"), context.args.Text("profile"), context.err);
   if (!cases.ok()) return cases.status();
   std::unique_ptr<LocalDaemon> daemon;
   std::string address = AddressOf(context.args);
@@ -225,6 +237,7 @@ absl::Status Demo(const CommandContext& context) {
     auto started = LocalDaemon::Start({.extra_args = {"--host-memory=256MiB"}});
     if (!started.ok()) return started.status();
     daemon = *std::move(started);
+    SayOwnDaemon(*daemon, context.err);
     address = daemon->address();
   }
   auto outcome = RunProcesses(context, address, *cases);

@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/ctl/demo_case.h"
-#include "client/ctl/open_sample.h"
+#include "client/ctl/proto_text.h"
 #include "client/ctl/sample_stats.h"
 #include "client/put_stream.h"
 
@@ -22,6 +22,7 @@ struct PutPass {
   uint64_t reused_blocks = 0;  // matched before the put, and so not sent
   uint64_t sent_bytes = 0;
   double seconds = 0;
+  std::vector<double> ms;  // of each put that sent something
 };
 
 // One sample: what is stored already is not computed again nor sent.
@@ -58,7 +59,9 @@ absl::Status PutSample(OpenedDemoCase& opened, const DemoSample& sample, const s
   }
   const auto results = (*put)->Finish();
   if (!results.ok()) return results.status();
-  pass->seconds += absl::ToDoubleSeconds(absl::Now() - start);
+  const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
+  pass->seconds += seconds;
+  if (wanted_bytes > 0) pass->ms.push_back(seconds * 1e3);
   pass->sent_bytes += wanted_bytes;
   for (size_t b = 0; b < results->size(); ++b) {
     const PutResult& result = (*results)[b];
@@ -85,12 +88,14 @@ absl::StatusOr<Json> RunPass(OpenedDemoCase& opened, DemoCase demo_case, const s
   if (!pass.ok()) return pass.status();
   auto speed = [](const PutPass& p) { return static_cast<double>(p.sent_bytes) / p.seconds / 1e9; };
   std::vector<double> gb_per_s = {speed(*pass)};
+  std::vector<double> ms = pass->ms;
   for (uint32_t i = 0; i < repeats; ++i) {
     KeyOptions timed;
     timed.cache_salt = absl::StrCat(salt, "timed-", i);
     const auto repeat = PutAll(opened, timed.cache_salt, failures);
     if (!repeat.ok()) return repeat.status();
     gb_per_s.push_back(speed(*repeat));
+    ms.insert(ms.end(), repeat->ms.begin(), repeat->ms.end());
     for (const DemoSample& sample : opened.samples) {
       const auto deleted = opened.ns->Delete(KeysOf(sample.blocks), timed);
       if (!deleted.ok()) return deleted.status();
@@ -103,6 +108,9 @@ absl::StatusOr<Json> RunPass(OpenedDemoCase& opened, DemoCase demo_case, const s
   json["sent_bytes"] = pass->sent_bytes;
   json["put_repeats"] = gb_per_s.size();
   json["put_gb_per_s"] = Median(gb_per_s);
+  json["put_calls"] = ms.size();
+  json["put_p50_ms"] = Percentile(ms, 0.5);
+  json["put_p99_ms"] = Percentile(ms, 0.99);
   return json;
 }
 
@@ -130,11 +138,15 @@ absl::Status RunPrefill(const CommandContext& context) {
   if (!repeats.ok()) return AsUsageError(repeats.status());
   Json rows = Json::array();
   DemoFailures failures;
-  for (const DemoCase& demo_case : *cases) {
+  Progress progress(context.args, context.err);
+  for (size_t i = 0; i < cases->size(); ++i) {
+    const DemoCase& demo_case = (*cases)[i];
+    progress.Update("cases stored", i, cases->size());
     failures.ExpectOk(
         RunCase(demo_case, AddressOf(context.args), static_cast<uint32_t>(*repeats), &rows, &failures),
         absl::StrCat("prefill with ", demo_case.profile));
   }
+  progress.Update("cases stored", cases->size(), cases->size());
   PrintJson({{"rows", rows}, {"failures", failures.list()}}, context.out);
   return absl::OkStatus();  // what failed is in the report
 }
@@ -146,7 +158,8 @@ Command DemoPrefillCommand() {
           .help = "the demo's prefill process",
           .flags = {{"address", "ADDRESS", "the daemon's"},
                     {"cases", "JSON", "what to put"},
-                    {"repeats", "N", "further puts, to time them", "4"}},
+                    {"repeats", "N", "further puts, to time them", "4"},
+                    ProgressFlag()},
           .hidden = true,
           .run = RunPrefill};
 }

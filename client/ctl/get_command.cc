@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <filesystem>
 #include <set>
 #include <string>
@@ -8,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "client/ctl/open_sample.h"
+#include "client/ctl/proto_text.h"
 #include "client/ctl/sample_commands.h"
 #include "client/ctl/table.h"
 #include "codec/container.h"
@@ -20,15 +22,6 @@ struct GetOutcome {
   std::unique_ptr<SampleMemory> memory;
   double seconds = 0;
 };
-
-absl::StatusOr<GetOptions> OptionsOf(const Arguments& args, const OpenedSample& sample) {
-  GetOptions options;
-  const absl::StatusOr<Form> form = ParseForm(args.Text("form"));
-  if (!form.ok()) return form.status();
-  options.form = *form;
-  options.cache_salt = sample.salt;
-  return options;
-}
 
 absl::StatusOr<GetOutcome> GetValues(OpenedSample& sample, const GetOptions& options, Progress* progress) {
   GetOutcome out;
@@ -112,9 +105,31 @@ absl::Status PrintGet(const CommandContext& context, const OpenedSample& sample,
     return absl::DataLossError(
         absl::StrCat(check->violations, " values miss the error bound: ", check->first_violation));
   }
-  if (failed > 0)
-    return absl::NotFoundError(absl::StrCat(failed, " of ", sample.blocks.size(), " blocks are missing"));
+  for (const GetResult& result : outcome.results) {
+    if (result.status.ok()) continue;
+    return FailedBlocks(failed, sample.blocks.size(), "read", result.status, result.reason);
+  }
   return absl::OkStatus();
+}
+
+// Blocks of one call while containers are read; progress is told after each.
+constexpr size_t kContainerBatch = 16;
+
+absl::StatusOr<std::vector<ContainersOfBlock>> GetAllContainers(const CommandContext& context,
+                                                                OpenedSample& sample) {
+  GetOptions options;
+  options.cache_salt = sample.salt;
+  Progress progress(context.args, context.err);
+  const std::vector<BlockKey> keys = KeysOf(sample.blocks);
+  std::vector<ContainersOfBlock> out;
+  while (out.size() < keys.size()) {
+    const size_t count = std::min(kContainerBatch, keys.size() - out.size());
+    auto some = sample.ns->GetContainers(std::span(keys).subspan(out.size(), count), options);
+    if (!some.ok()) return some.status();
+    for (ContainersOfBlock& block : *some) out.push_back(std::move(block));
+    progress.Update("blocks received", out.size(), keys.size());
+  }
+  return out;
 }
 
 // Containers as KEY.kvcb (KEY.N.kvcb where a block has several), and the codebook sets they name as ID.kvcs.
@@ -122,16 +137,20 @@ absl::Status WriteContainers(const CommandContext& context, OpenedSample& sample
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error) return absl::InternalError(absl::StrCat(folder, ": ", error.message()));
-  GetOptions options;
-  options.cache_salt = sample.salt;
-  const auto blocks = sample.ns->GetContainers(KeysOf(sample.blocks), options);
+  const auto blocks = GetAllContainers(context, sample);
   if (!blocks.ok()) return blocks.status();
-  Json files = Json::array();
+  Json files = Json::array(), results = Json::array();
   std::set<Digest> sets;
   uint64_t failed = 0;
+  const ContainersOfBlock* first = nullptr;  // that failed
   for (size_t b = 0; b < blocks->size(); ++b) {
     const ContainersOfBlock& block = (*blocks)[b];
-    failed += !block.status.ok();
+    const std::string result = OutcomeText(block.status, block.reason);
+    results.push_back({{"key", sample.blocks[b].key.Hex()}, {"ok", block.status.ok()}, {"result", result}});
+    if (!block.status.ok()) {
+      if (failed++ == 0) first = &block;
+      context.err << "block " << b << " " << ShortKey(sample.blocks[b].key) << ": " << result << "\n";
+    }
     for (size_t i = 0; i < block.containers.size(); ++i) {
       const std::string path = absl::StrCat(folder, "/", sample.blocks[b].key.Hex(),
                                             block.containers.size() > 1 ? absl::StrCat(".", i) : "", ".kvcb");
@@ -151,26 +170,33 @@ absl::Status WriteContainers(const CommandContext& context, OpenedSample& sample
     if (!written.ok()) return written;
   }
   if (context.args.Switch("json")) {
-    PrintJson({{"files", files}, {"failed", failed}}, context.out);
+    PrintJson({{"files", files}, {"failed", failed}, {"blocks", results}}, context.out);
   } else {
     for (const Json& file : files) context.out << file.get<std::string>() << "\n";
   }
-  if (failed > 0)
-    return absl::NotFoundError(absl::StrCat(failed, " of ", blocks->size(), " blocks are missing"));
-  return absl::OkStatus();
+  if (first == nullptr) return absl::OkStatus();
+  return FailedBlocks(failed, blocks->size(), "read", first->status, first->reason);
 }
 
 absl::Status Get(const CommandContext& context) {
-  auto sample = OpenSample(context);
+  const absl::StatusOr<Form> form = ParseForm(context.args.Text("form"));
+  if (!form.ok()) return form.status();
+  for (const char* flag : {"form", "verify", "out"}) {
+    if (context.args.Has("container") && context.args.Has(flag)) {
+      return UsageError(absl::StrCat("--", flag, " is about values, and --container writes none"));
+    }
+  }
+  auto sample = OpenSample(context, OwnDaemon::kStart);
   if (!sample.ok()) return sample.status();
   if (context.args.Has("container"))
     return WriteContainers(context, **sample, context.args.Text("container"));
-  absl::StatusOr<GetOptions> options = OptionsOf(context.args, **sample);
-  if (!options.ok()) return options.status();
+  GetOptions options;
+  options.form = *form;
+  options.cache_salt = (*sample)->salt;
   absl::StatusOr<GetOutcome> outcome;
   {
     Progress progress(context.args, context.err);
-    outcome = GetValues(**sample, *options, &progress);
+    outcome = GetValues(**sample, options, &progress);
   }
   if (!outcome.ok()) return outcome.status();
   BoundReport check;
@@ -198,7 +224,8 @@ Command GetCommand() {
                {"verify", "", "compare every value with the sample's, within the error bound of its profile"},
                {"out", "OUT.npy", "write the values, where every block was found"},
                {"container", "FOLDER",
-                "write the blocks as they are stored, *.kvcb, and their codebook sets, *.kvcs"}}),
+                "write the blocks as they are stored, *.kvcb, and their codebook sets, *.kvcs"},
+               ProgressFlag()}),
           .min_operands = 1,
           .max_operands = 1,
           .run = Get};

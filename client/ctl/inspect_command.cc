@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +16,8 @@
 
 namespace kvcompd::client {
 namespace {
+
+constexpr std::string_view kCodebookMagic = "KVCS";  // FORMAT.md, "Codebook set"
 
 void PrintFields(const std::vector<InspectField>& fields, std::ostream& out) {
   TextTable table({">offset", ">bytes", "field", "value", ""});
@@ -102,10 +105,52 @@ void PrintReport(const InspectReport& report, bool with_tiles, std::ostream& out
   if (report.ok()) out << "no problem found\n";
 }
 
+// A codebook set, as `get --container` writes them.
+absl::Status InspectCodebooks(const CommandContext& context, const std::string& path, ByteSpan bytes) {
+  for (const char* flag : {"codebooks", "tiles"}) {
+    if (context.args.Has(flag)) return UsageError(absl::StrCat("--", flag, " is about a container"));
+  }
+  const auto set = codec::CodebookSet::Parse(AsChars(bytes));
+  if (!set.ok()) return absl::Status(set.status().code(), absl::StrCat(path, ": ", set.status().message()));
+  TextTable table({">layer", "", ">symbols", ">longest code"});
+  Json json = {{"bytes", bytes.size()},
+               {"id", (*set)->id().Hex()},
+               {"fingerprint", (*set)->fingerprint().Hex()},
+               {"profile", (*set)->profile_text()},
+               {"books", Json::array()}};
+  const auto add = [&](uint16_t layer, Tensor tensor, const codec::Codebook& book) {
+    const bool any = layer == codec::CodebookSet::kAnyLayer;
+    table.AddRow({any ? "others" : absl::StrCat(layer), std::string(TensorName(tensor)),
+                  absl::StrCat(book.num_symbols()), absl::StrCat(book.max_bits())});
+    json["books"].push_back({{"layer", any ? Json(nullptr) : Json(layer)},
+                             {"tensor", std::string(TensorName(tensor))},
+                             {"symbols", book.num_symbols()},
+                             {"longest_code", book.max_bits()}});
+  };
+  // A layer without books of its own finds those of the others.
+  for (uint32_t layer = 0; layer <= codec::CodebookSet::kAnyLayer; ++layer) {
+    for (const Tensor tensor : {Tensor::kK, Tensor::kV}) {
+      const codec::Codebook* const book = (*set)->Find(layer, tensor);
+      const codec::Codebook* const others = (*set)->Find(codec::CodebookSet::kAnyLayer, tensor);
+      if (book == nullptr || (book == others && layer != codec::CodebookSet::kAnyLayer)) continue;
+      add(static_cast<uint16_t>(layer), tensor, *book);
+    }
+  }
+  if (context.args.Switch("json")) {
+    PrintJson(json, context.out);
+    return absl::OkStatus();
+  }
+  context.out << "codebook set " << (*set)->id().Hex() << "\nof model    " << (*set)->fingerprint().Hex()
+              << "\nprofile     " << (*set)->profile_text() << "\n\n";
+  table.Print(context.out);
+  return absl::OkStatus();
+}
+
 absl::Status Inspect(const CommandContext& context) {
   const std::string& path = context.args.positionals()[0];
   const auto bytes = ReadFileBytes(path, codec::kMaxContainerBytes);
   if (!bytes.ok()) return bytes.status();
+  if (AsChars(*bytes).starts_with(kCodebookMagic)) return InspectCodebooks(context, path, *bytes);
   std::shared_ptr<const codec::CodebookSet> books;
   if (context.args.Has("codebooks")) {
     const auto file = ReadFileBytes(context.args.Text("codebooks"), codec::CodebookSet::kMaxBytes);
@@ -133,11 +178,12 @@ absl::Status Inspect(const CommandContext& context) {
 Command InspectCommand() {
   return {
       .name = "inspect",
-      .operands = "FILE.kvcb",
-      .help = "explains an encoded file field by field and verifies it (`get --container` writes such files)",
-      .flags = WithOutputFlags(
-          {{"codebooks", "FILE.kvcs", "the codebook set that the file names, to decode it, too"},
-           {"tiles", "", "also the header and every tile of every segment"}}),
+      .operands = "FILE.kvcb | FILE.kvcs",
+      .help =
+          "explains an encoded block or codebook set and verifies it (`get --container` writes such files)",
+      .flags =
+          WithJsonFlag({{"codebooks", "FILE.kvcs", "the codebook set that the file names, to decode it, too"},
+                        {"tiles", "", "also the header and every tile of every segment"}}),
       .min_operands = 1,
       .max_operands = 1,
       .run = Inspect};

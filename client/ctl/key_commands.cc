@@ -6,20 +6,16 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/strip.h"
 #include "client/ctl/open_sample.h"
+#include "client/ctl/proto_text.h"
 #include "client/ctl/table.h"
 #include "codec/base/chain_hash.h"
 
 namespace kvcompd::client {
 namespace {
 
-std::string TierText(v1::Tier tier) {
-  return tier == v1::TIER_UNSPECIFIED ? "" : std::string(absl::StripPrefix(v1::Tier_Name(tier), "TIER_"));
-}
-
 // --key (hexadecimal, several), or all of the sample's.
-absl::StatusOr<std::vector<BlockKey>> ChosenKeys(const Arguments& args, const OpenedSample& sample) {
+absl::StatusOr<std::vector<BlockKey>> ChosenKeys(const Arguments& args, const OpenedSample& target) {
   std::vector<BlockKey> keys;
   for (const std::string& hex : args.List("key")) {
     const auto bytes = BytesOfHex(hex);
@@ -28,25 +24,32 @@ absl::StatusOr<std::vector<BlockKey>> ChosenKeys(const Arguments& args, const Op
     if (!key.ok()) return AsUsageError(key.status());
     keys.push_back(*key);
   }
-  return keys.empty() ? KeysOf(sample.blocks) : keys;
+  return keys.empty() ? KeysOf(target.blocks) : keys;
 }
 
 FlagSpec KeyFlag() { return {"key", "HEX", "these keys, comma-separated, instead of the sample's"}; }
 
+// What OpenTarget cannot know: without a sample there must be something else to name keys.
+absl::Status CheckNamesKeys(const Arguments& args, const char* flag) {
+  if (!args.positionals().empty() || args.Has(flag)) return absl::OkStatus();
+  return UsageError(absl::StrCat("without a SAMPLE, --", flag, " names what this is about"));
+}
+
 // --tokens: another text of the same model.
-absl::StatusOr<std::vector<BlockKey>> KeysOfTokens(const Arguments& args, const OpenedSample& sample) {
-  if (!args.Has("tokens")) return KeysOf(sample.blocks);
+absl::StatusOr<std::vector<BlockKey>> KeysOfTokens(const Arguments& args, const OpenedSample& target) {
+  if (!args.Has("tokens")) return KeysOf(target.blocks);
   std::vector<uint32_t> ids;
   for (const std::string& text : args.List("tokens")) {
     uint32_t id = 0;
     if (!absl::SimpleAtoi(text, &id)) return UsageError(absl::StrCat("--tokens: ", text, " is no token id"));
     ids.push_back(id);
   }
-  return ChainKeys(ids, sample.ns->model().tokens_per_block, {}, args.Switch("tail"));
+  return ChainKeys(ids, target.ns->model().tokens_per_block, {}, args.Switch("tail"));
 }
 
 absl::Status Match(const CommandContext& context) {
-  auto sample = OpenSample(context);
+  if (auto named = CheckNamesKeys(context.args, "tokens"); !named.ok()) return named;
+  auto sample = OpenTarget(context, OwnDaemon::kStart);
   if (!sample.ok()) return sample.status();
   const auto keys = KeysOfTokens(context.args, **sample);
   if (!keys.ok()) return keys.status();
@@ -108,8 +111,9 @@ absl::Status PrintAnswers(const CommandContext& context, const std::vector<Block
 using AnswerCall = absl::StatusOr<std::vector<bool>> (NamespaceHandle::*)(std::span<const BlockKey>,
                                                                           const KeyOptions&);
 
-absl::Status Answer(const CommandContext& context, AnswerCall call, const char* field) {
-  auto sample = OpenSample(context);
+absl::Status Answer(const CommandContext& context, AnswerCall call, const char* field, OwnDaemon own) {
+  if (auto named = CheckNamesKeys(context.args, "key"); !named.ok()) return named;
+  auto sample = OpenTarget(context, own);
   if (!sample.ok()) return sample.status();
   const auto keys = ChosenKeys(context.args, **sample);
   if (!keys.ok()) return keys.status();
@@ -123,7 +127,8 @@ absl::Status Answer(const CommandContext& context, AnswerCall call, const char* 
 absl::Status Pin(const CommandContext& context) {
   const auto ttl_ms = context.args.DurationMs("ttl");
   if (!ttl_ms.ok()) return AsUsageError(ttl_ms.status());
-  auto sample = OpenSample(context);
+  if (auto named = CheckNamesKeys(context.args, "key"); !named.ok()) return named;
+  auto sample = OpenTarget(context, OwnDaemon::kRefuse);
   if (!sample.ok()) return sample.status();
   const auto keys = ChosenKeys(context.args, **sample);
   if (!keys.ok()) return keys.status();
@@ -146,43 +151,44 @@ absl::Status Pin(const CommandContext& context) {
 Command KeyCommand(std::string name, std::string help, std::vector<FlagSpec> flags,
                    std::function<absl::Status(const CommandContext&)> run) {
   return {.name = std::move(name),
-          .operands = "SAMPLE",
+          .operands = "[SAMPLE]",
           .help = std::move(help),
           .flags = WithSampleFlags(std::move(flags)),
-          .min_operands = 1,
           .max_operands = 1,
           .run = std::move(run)};
 }
 
-Command AnswerCommand(std::string name, std::string help, AnswerCall call, const char* field) {
-  return KeyCommand(std::move(name), std::move(help), {KeyFlag()},
-                    [call, field](const CommandContext& context) { return Answer(context, call, field); });
+Command AnswerCommand(std::string name, std::string help, AnswerCall call, const char* field, OwnDaemon own) {
+  return KeyCommand(
+      std::move(name), std::move(help), {KeyFlag()},
+      [call, field, own](const CommandContext& context) { return Answer(context, call, field, own); });
 }
 
 }  // namespace
 
 Command MatchCommand() {
-  return KeyCommand(
-      "match", "finds the longest stored prefix of a sample's blocks",
-      {{"tokens", "IDS", "comma-separated token ids of a text of the sample's model, instead of its own"}},
-      Match);
+  return KeyCommand("match", "finds the longest stored prefix of a sample's blocks, or of --tokens in --name",
+                    {{"tokens", "IDS", "comma-separated token ids of a text, instead of the sample's"}},
+                    Match);
 }
 
 Command ExistsCommand() {
-  return AnswerCommand("exists", "tells which of a sample's blocks are stored whole",
-                       &NamespaceHandle::Exists, "exists");
+  return AnswerCommand("exists", "tells which of a sample's blocks, or of --key in --name, are stored whole",
+                       &NamespaceHandle::Exists, "exists", OwnDaemon::kStart);
 }
 
 Command RemoveCommand() {
-  return AnswerCommand("rm", "deletes a sample's blocks", &NamespaceHandle::Delete, "deleted");
+  return AnswerCommand("rm", "deletes a sample's blocks, or those of --key in --name",
+                       &NamespaceHandle::Delete, "deleted", OwnDaemon::kRefuse);
 }
 
 Command UnpinCommand() {
-  return AnswerCommand("unpin", "lets a sample's blocks go again", &NamespaceHandle::Unpin, "unpinned");
+  return AnswerCommand("unpin", "lets a sample's blocks go again, or those of --key in --name",
+                       &NamespaceHandle::Unpin, "unpinned", OwnDaemon::kRefuse);
 }
 
 Command PinCommand() {
-  return KeyCommand("pin", "keeps a sample's blocks until unpin, or for a while",
+  return KeyCommand("pin", "keeps a sample's blocks, or those of --key in --name, until unpin or for a while",
                     {KeyFlag(), {"ttl", "DURATION", "how long; none is the daemon's longest"}}, Pin);
 }
 

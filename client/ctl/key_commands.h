@@ -1,4 +1,4 @@
-// Commands about the keys of a KV sample: match, exists, rm, pin, unpin, watch.
+// Commands about keys, of a KV sample or of a namespace by its name: match, exists, rm, pin, unpin, watch.
 #ifndef KVCOMPD_CLIENT_CTL_KEY_COMMANDS_H_
 #define KVCOMPD_CLIENT_CTL_KEY_COMMANDS_H_
 

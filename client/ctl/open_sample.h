@@ -1,7 +1,7 @@
 // OpenSample: what every command about a sample starts with: the file, its blocks, the daemon and the
-// namespace.
+// namespace. OpenTarget: the same, or a namespace that is there, by its name.
 //
-//   auto sample = OpenSample(context);                  // operand 0 is the sample
+//   auto sample = OpenSample(context, OwnDaemon::kStart);      // operand 0 is the sample
 //   (*sample)->ns->Match(KeysOf((*sample)->blocks));
 #ifndef KVCOMPD_CLIENT_CTL_OPEN_SAMPLE_H_
 #define KVCOMPD_CLIENT_CTL_OPEN_SAMPLE_H_
@@ -16,12 +16,11 @@
 #include "client/ctl/session.h"
 #include "client/kv_file.h"
 #include "client/namespace_handle.h"
-#include "proto/kvcompd/v1/types.pb.h"
 
 namespace kvcompd::client {
 
 struct OpenedSample {
-  KvFile file;
+  KvFile file;  // empty where there is no sample, here and below
   std::vector<SampleBlock> blocks;
   std::string salt;
   std::unique_ptr<Session> session;
@@ -29,14 +28,18 @@ struct OpenedSample {
 };
 
 // Reads --block-tokens and --tail, too.
-absl::StatusOr<std::unique_ptr<OpenedSample>> OpenSample(const CommandContext& context);
-// `more`, then the flags that OpenSample reads.
+absl::StatusOr<std::unique_ptr<OpenedSample>> OpenSample(const CommandContext& context, OwnDaemon own);
+// Without an operand: attaches to the namespace of --tenant and --name. A usage error where there is no name,
+// or flags that are about a sample.
+absl::StatusOr<std::unique_ptr<OpenedSample>> OpenTarget(const CommandContext& context, OwnDaemon own);
+absl::StatusOr<std::unique_ptr<OpenedSample>> AttachNamed(const CommandContext& context);
+// `more`, then the flags that OpenSample reads: --profile, --salt, --block-tokens, --tail and the
+// namespace's.
 std::vector<FlagSpec> WithSampleFlags(std::vector<FlagSpec> more);
+FlagSpec ProfileFlag();
+FlagSpec SaltFlag();
+FlagSpec BlockTokensFlag();
 
-// "NOT_STORED" for REASON_NOT_STORED; "" for none.
-std::string ReasonText(v1::Reason reason);
-// "ok", or code, reason and message.
-std::string OutcomeText(const absl::Status& status, v1::Reason reason);
 // The first characters of a key, enough for a table.
 std::string ShortKey(const BlockKey& key);
 

@@ -36,21 +36,6 @@ absl::StatusOr<KvFile> LoadSample(const std::string& path) {
   return LoadKvFile(stem, fp16 ? DType::kFp16 : DType::kBf16);
 }
 
-absl::StatusOr<std::vector<std::string>> FindSamples(const std::string& folder) {
-  std::error_code error;
-  std::vector<std::string> stems;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    const std::string path = entry.path().string();
-    for (const char* suffix : {kBf16Suffix, kFp16Suffix}) {
-      if (auto stem = WithoutSuffix(path, suffix)) stems.push_back(*stem);
-    }
-  }
-  if (error) return absl::NotFoundError(absl::StrCat(folder, ": ", error.message()));
-  if (stems.empty()) return absl::NotFoundError(absl::StrCat(folder, ": no file named *", kBf16Suffix));
-  std::sort(stems.begin(), stems.end());
-  return stems;
-}
-
 absl::StatusOr<std::vector<SampleBlock>> SampleBlocks(const KvFile& file, uint32_t tokens_per_block,
                                                       bool include_tail) {
   if (file.context_token_ids.size() % tokens_per_block != 0) {

@@ -28,8 +28,6 @@ namespace kvcompd::client {
 
 // path: STEM, STEM.json, STEM.kv.bf16.npy or STEM.kv.f16.npy. Errors as LoadKvFile.
 absl::StatusOr<KvFile> LoadSample(const std::string& path);
-// Stems of all samples in a folder, sorted. NOT_FOUND: none.
-absl::StatusOr<std::vector<std::string>> FindSamples(const std::string& folder);
 
 struct SampleBlock {
   BlockKey key;

@@ -7,7 +7,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "client/ctl/command.h"
 
 namespace kvcompd::client {
 
@@ -23,6 +22,8 @@ absl::StatusOr<ClientOptions> ClientOptionsOf(const Arguments& args) {
   options.name = args.Text("name");
   const absl::StatusOr<uint32_t> deadline = args.DurationMs("deadline");
   if (!deadline.ok()) return AsUsageError(deadline.status());
+  constexpr uint32_t kDayMs = 86'400'000;
+  if (*deadline > kDayMs) return UsageError("--deadline: 24h at most");
   if (*deadline != 0) {
     CallDeadlines& d = options.deadlines;
     for (uint32_t* ms :
@@ -33,15 +34,22 @@ absl::StatusOr<ClientOptions> ClientOptionsOf(const Arguments& args) {
   return options;
 }
 
-absl::StatusOr<std::unique_ptr<Session>> Session::Open(const Arguments& args) {
-  absl::StatusOr<ClientOptions> options = ClientOptionsOf(args);
+void SayOwnDaemon(const LocalDaemon& daemon, std::ostream& err) {
+  err << "kvcompctl: no --address: a daemon of its own, empty, at " << daemon.address()
+      << " until this command ends\n";
+}
+
+absl::StatusOr<std::unique_ptr<Session>> Session::Open(const CommandContext& context, OwnDaemon own) {
+  absl::StatusOr<ClientOptions> options = ClientOptionsOf(context.args);
   if (!options.ok()) return options.status();
-  options->address = AddressOf(args);
+  options->address = AddressOf(context.args);
   std::unique_ptr<LocalDaemon> daemon;
   if (options->address.empty()) {
+    if (own == OwnDaemon::kRefuse) return UsageError("name the daemon by --address or KVCOMPD_ADDRESS");
     auto started = LocalDaemon::Start({});
     if (!started.ok()) return started.status();
     daemon = *std::move(started);
+    SayOwnDaemon(*daemon, context.err);
     options->address = daemon->address();
   }
   auto session = OpenAt(*std::move(options));

@@ -1,12 +1,15 @@
+#include <poll.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <iostream>
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "client/ctl/key_commands.h"
 #include "client/ctl/open_sample.h"
+#include "client/ctl/proto_text.h"
 #include "client/ctl/table.h"
 #include "client/watch_reader.h"
 #include "codec/base/mutex.h"
@@ -49,6 +52,7 @@ class EventPrinter {
 
   void Print(const WatchUpdate& update) {
     MutexLock lock(&mutex_);
+    if (!update.status.ok()) return;  // the main thread says it
     if (update.reconnected) Note("reconnected", 0);
     if (update.lost_events > 0) Note("lost", update.lost_events);
     for (const WatchEvent& event : update.events) {
@@ -57,7 +61,9 @@ class EventPrinter {
       if (++printed_ == limit_) done_ = true;
     }
     out_.flush();
+    if (!out_.good()) done_ = true;
   }
+  // All that was asked for has come, or nothing more can be written.
   bool Done() const { return done_; }
 
  private:
@@ -75,7 +81,7 @@ class EventPrinter {
                     {"parent", event.parent.Hex()},
                     {"tokens", event.tokens},
                     {"reason", ReasonText(event.reason)},
-                    {"epoch", event.generation.epoch},
+                    {"epoch", Id64Text(event.generation.epoch)},
                     {"counter", event.generation.counter}})
                   .dump()
            << "\n";
@@ -94,17 +100,25 @@ class EventPrinter {
   std::atomic<bool> done_{false};
 };
 
+// Whether whoever read this program's output has gone; a watch may have nothing to write for hours.
+bool ReaderHasGone(const std::ostream& out) {
+  if (&out != &std::cout) return false;
+  pollfd output{.fd = STDOUT_FILENO, .events = 0, .revents = 0};
+  return poll(&output, 1, 0) == 1 && (output.revents & POLLERR) != 0;
+}
+
 absl::Status Watch(const CommandContext& context) {
   const auto count = context.args.Whole("count", 0, uint64_t{1} << 40);
   if (!count.ok()) return AsUsageError(count.status());
   const HeldSignals signals;  // before there are threads
-  auto sample = OpenSample(context);
+  auto sample = OpenTarget(context, OwnDaemon::kRefuse);
   if (!sample.ok()) return sample.status();
   EventPrinter printer(context.out, context.args.Switch("json"), *count);
   auto watch = (*sample)->ns->Watch({.snapshot = context.args.Switch("snapshot")},
                                     [&printer](const WatchUpdate& update) { printer.Print(update); });
   if (!watch.ok()) return watch.status();
   while (!printer.Done() && (*watch)->status().ok() && !signals.Arrived()) {
+    if (ReaderHasGone(context.out)) return absl::UnavailableError("nobody reads the output any more");
   }
   const absl::Status status = (*watch)->status();
   return printer.Done() ? absl::OkStatus() : status;
@@ -113,16 +127,18 @@ absl::Status Watch(const CommandContext& context) {
 }  // namespace
 
 Command WatchCommand() {
-  return {.name = "watch",
-          .operands = "SAMPLE",
-          .help =
-              "prints what is stored and what goes in the namespace of a sample's model (--json: an object a "
-              "line)",
-          .flags = WithSampleFlags({{"count", "N", "end after so many events; 0: at SIGINT", "0"},
-                                    {"snapshot", "", "first what is stored already"}}),
-          .min_operands = 1,
-          .max_operands = 1,
-          .run = Watch};
+  return {
+      .name = "watch",
+      .operands = "[SAMPLE]",
+      .help =
+          "prints what is stored and what goes in the namespace of a sample's model, or of --name (--json: "
+          "an object a line)",
+      .flags = WithNamespaceFlags({{"count", "N", "end after so many events; 0: at SIGINT", "0"},
+                                   {"snapshot", "", "first what is stored already"},
+                                   BlockTokensFlag(),
+                                   ProfileFlag()}),
+      .max_operands = 1,
+      .run = Watch};
 }
 
 }  // namespace kvcompd::client

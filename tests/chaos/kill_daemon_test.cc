@@ -108,6 +108,7 @@ class Load {
   uint64_t broken_calls() const { return broken_calls_; }
 
  private:
+  Form AnyForm() { return random_() % 2 == 0 ? Form::kDecoded : Form::kEncoded; }
   BlockKey Key(uint32_t thread, uint64_t number) const { return ChaosKey(seed_ * 100 + thread, number); }
   // Whether the daemon answered. A daemon that is gone is the only excuse for a call.
   bool Answered(const absl::Status& status, const char* verb) {
@@ -143,7 +144,8 @@ void Load::PutSome() {
     source_.Fill(i, key);
     blocks.push_back({.key = key, .tokens = kChaosTokens, .source = source_.place(i)});
   }
-  const auto results = ns_.PutBlocks(blocks, PutOptions{});
+  // In the form ENCODED as profile raw: containers, and still bit-exact.
+  const auto results = ns_.PutBlocks(blocks, PutOptions{.form = AnyForm()});
   if (!Answered(results.status(), "put")) return;
   bool all = true;
   for (const PutResult& result : *results) {
@@ -182,7 +184,7 @@ void Load::GetSome() {
     const BlockKey key = Key(static_cast<uint32_t>(random_() % kThreads), next_ > back ? next_ - back : 0);
     blocks.push_back({.key = key, .target = target_.place(i)});
   }
-  const auto results = ns_.GetBlocks(blocks, GetOptions{});
+  const auto results = ns_.GetBlocks(blocks, GetOptions{.form = AnyForm()});
   if (!Answered(results.status(), "get")) return;
   bool all = true;
   for (uint32_t i = 0; i < kGetBatch; ++i) all = CheckGot(blocks[i].key, i, (*results)[i]) && all;

@@ -49,6 +49,14 @@ TEST(CallExecutorTest, ParallelForWorksAloneWhereTheExecutorIsGone) {
   EXPECT_EQ(sum, 45);
 }
 
+TEST(CallExecutorTest, ParallelForWithoutThreadsLeavesNothingInTheQueue) {
+  CallExecutor executor(0, 1000);
+  std::atomic<int> sum{0};
+  for (int i = 0; i < 5; ++i) ParallelFor(&executor, 100, [&](size_t) { ++sum; });
+  EXPECT_EQ(sum, 500);
+  EXPECT_EQ(executor.waiting(), 0u);
+}
+
 TEST(CallExecutorTest, ManyParallelForsShareOneExecutor) {
   CallExecutor executor(2, 8);
   std::vector<std::thread> callers;

@@ -13,6 +13,8 @@
 namespace kvcompd::client {
 namespace {
 
+constexpr absl::Duration kWait = absl::Seconds(20);
+
 std::vector<BlockKey> Keys(uint32_t n) {
   std::vector<BlockKey> keys;
   for (uint32_t i = 0; i < n; ++i) keys.push_back(ChainHash({}, std::vector<uint32_t>{i}));
@@ -299,96 +301,238 @@ TEST_F(ClientTest, AModelThatIsNoneIsRefusedHere) {
   EXPECT_EQ(daemon_.opens, 1);
 }
 
-// ---- sequences
-
-TEST_F(ClientTest, AppendsFillBlocksWithTheKeysOfTheirTokens) {
-  std::vector<uint32_t> ids;
-  for (uint32_t i = 0; i < 150; ++i) ids.push_back(i * 7);
-  auto sequence = ns_->OpenSequence({});
-  ASSERT_TRUE(sequence.ok()) << sequence.status();
-  AppendBuffer buffer(*std::move(sequence));
-  uint32_t at = 0;
-  for (uint32_t n : {1u, 63u, 5u, 80u, 1u}) {
-    daemon_.drop_append_reply = 1;  // taken, but the answer is lost: the repetition changes nothing
-    const BlockPlace place = source_.Place(0, n);
-    auto result = buffer.Append(std::span(ids).subspan(at, n), place);
-    ASSERT_TRUE(result.ok()) << result.status();
-    at += n;
-    EXPECT_EQ(result->tokens, at);
-    EXPECT_EQ(buffer.tokens(), at);
-  }
-  auto sealed = buffer.Seal(/*keep_tail=*/true);
-  ASSERT_TRUE(sealed.ok()) << sealed.status();
-  EXPECT_TRUE(sealed->last.has_value());
-  EXPECT_EQ(sealed->tokens, 150u);
-  const std::vector<BlockKey> want = ChainKeys(ids, 64, {}, /*include_tail=*/true);
-  ASSERT_EQ(daemon_.sequence_keys().size(), want.size());
-  for (size_t i = 0; i < want.size(); ++i) EXPECT_EQ(daemon_.sequence_keys()[i], want[i].view());
-  EXPECT_EQ(buffer.keys(), std::vector<BlockKey>(want.begin(), want.begin() + 2));
-}
-
-TEST_F(ClientTest, LongAppendsAreCut) {
-  ClientOptions options = daemon_.Options();
-  options.message_bytes = 4096;  // eight tokens of 480 bytes
-  Connect(options);
-  auto sequence = ns_->OpenSequence({});
-  ASSERT_TRUE(sequence.ok());
-  const BlockPlace place = source_.Place(0, 130);
-  auto result = (*sequence)->Append(0, 130, Keys(2), place);
-  ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_EQ(result->tokens, 130u);
-  EXPECT_EQ(result->committed.size(), 2u);
-  EXPECT_GE(daemon_.appends, 130 / 8);
-  EXPECT_EQ((*sequence)->Append(500, 1, {}, source_.Place(0, 1)).status().code(),
-            absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ((*sequence)->Append(130, 64, {}, source_.Place(0, 64)).status().code(),
-            absl::StatusCode::kInvalidArgument);  // a key is missing
-}
-
 // ---- watch
 
+// What a watch reports, to be waited for.
+class Updates {
+ public:
+  WatchReader::Callback Callback() {
+    return [this](const WatchUpdate& u) {
+      MutexLock lock(&mutex_);
+      updates_.push_back(u);
+      cond_.SignalAll();
+    };
+  }
+  // The update number `i`.
+  WatchUpdate Wait(size_t i) {
+    MutexLock lock(&mutex_);
+    while (updates_.size() <= i) cond_.Wait(&mutex_);
+    return updates_[i];
+  }
+  size_t size() {
+    MutexLock lock(&mutex_);
+    return updates_.size();
+  }
+
+ private:
+  Mutex mutex_;
+  CondVar cond_;
+  std::vector<WatchUpdate> updates_ ABSL_GUARDED_BY(mutex_);
+};
+
 TEST_F(ClientTest, AWatcherHearsEventsAndLivesThroughARestart) {
-  Mutex mutex;
-  std::vector<WatchUpdate> updates;
-  const auto count = [&] {
-    MutexLock lock(&mutex);
-    return updates.size();
-  };
-  auto watch = ns_->Watch({}, [&](const WatchUpdate& u) {
-    MutexLock lock(&mutex);
-    updates.push_back(u);
-  });
+  Updates updates;
+  auto watch = ns_->Watch({}, updates.Callback());
   ASSERT_TRUE(watch.ok());
-  while (daemon_.watchers() == 0) std::this_thread::yield();
+  ASSERT_TRUE((*watch)->WaitReady(kWait).ok());
+  EXPECT_EQ(daemon_.watchers(), 1);
   v1::WatchResponse response;
   response.add_events()->set_kind(v1::Event::STORED);
   response.mutable_events(0)->set_key(std::string(Keys(1)[0].view()));
   response.set_lost_events(3);
   daemon_.Publish(response);
-  while (count() < 1) std::this_thread::yield();
+  const WatchUpdate first = updates.Wait(0);
+  EXPECT_EQ(first.events[0].key, Keys(1)[0]);
+  EXPECT_EQ(first.events[0].kind, v1::Event::STORED);
+  EXPECT_FALSE(first.reconnected);
 
   daemon_.Stop();
   daemon_.Forget();
   daemon_.Start();
-  while (daemon_.watchers() == 0) std::this_thread::yield();
+  // At once, before there is any event.
+  const WatchUpdate second = updates.Wait(1);
+  EXPECT_TRUE(second.reconnected);
+  EXPECT_TRUE(second.events.empty());
   daemon_.Publish(response);
-  while (count() < 2) std::this_thread::yield();
-  MutexLock lock(&mutex);
-  EXPECT_EQ(updates[0].events[0].key, Keys(1)[0]);
-  EXPECT_EQ(updates[0].events[0].kind, v1::Event::STORED);
-  EXPECT_FALSE(updates[0].reconnected);
-  EXPECT_TRUE(updates[1].reconnected);
+  const WatchUpdate third = updates.Wait(2);
+  EXPECT_FALSE(third.reconnected);
+  EXPECT_EQ(third.events.size(), 1u);
   EXPECT_EQ((*watch)->lost_events(), 6u);
   EXPECT_GE((*watch)->reconnects(), 1u);
   EXPECT_TRUE((*watch)->status().ok());
 }
 
-TEST_F(ClientTest, AWatchThatIsNotAllowedSaysSo) {
+TEST_F(ClientTest, AWatchThatIsNotAllowedSaysSoInItsLastUpdate) {
   daemon_.before = [](const std::string&) { return grpc::Status(grpc::StatusCode::PERMISSION_DENIED, "no"); };
+  Updates updates;
+  auto watch = ns_->Watch({}, updates.Callback());
+  ASSERT_TRUE(watch.ok());
+  EXPECT_EQ(updates.Wait(0).status.code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ((*watch)->status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ((*watch)->WaitReady(kWait).code(), absl::StatusCode::kPermissionDenied);
+  watch->reset();
+  EXPECT_EQ(updates.size(), 1u);
+}
+
+TEST_F(ClientTest, AWatchThatIsNotSubscribedYetIsNotReady) {
+  std::promise<void> go_on;
+  std::shared_future<void> wait = go_on.get_future().share();
+  daemon_.before = [wait](const std::string&) {
+    wait.wait();
+    return grpc::Status::OK;
+  };
   auto watch = ns_->Watch({}, [](const WatchUpdate&) {});
   ASSERT_TRUE(watch.ok());
-  while ((*watch)->status().ok()) std::this_thread::yield();
-  EXPECT_EQ((*watch)->status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ((*watch)->WaitReady(absl::Milliseconds(1)).code(), absl::StatusCode::kDeadlineExceeded);
+  go_on.set_value();
+  EXPECT_TRUE((*watch)->WaitReady(kWait).ok());
+}
+
+TEST_F(ClientTest, AWatchEndsWithItsClient) {
+  Updates updates;
+  auto watch = ns_->Watch({}, updates.Callback());
+  ASSERT_TRUE((*watch)->WaitReady(kWait).ok());
+  client_ = nullptr;
+  EXPECT_EQ(updates.Wait(0).status.code(), absl::StatusCode::kCancelled);
+}
+
+// ---- names and policies
+
+TEST_F(ClientTest, ANamespaceIsAttachedToByName) {
+  EXPECT_EQ(client_->AttachNamespace("", "nightly").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(client_->AttachNamespace("", "").status().code(), absl::StatusCode::kInvalidArgument);
+  daemon_.Forget();
+  ClientOptions options = daemon_.Options();
+  options.name = "nightly";
+  Connect(options);
+  PutSome(2);
+  options.name = "";
+  auto other = *Client::Connect(options);
+  auto attached = other->AttachNamespace("", "nightly");
+  ASSERT_TRUE(attached.ok()) << attached.status();
+  EXPECT_EQ((*attached)->model(), model_);
+  EXPECT_EQ((*(*attached)->Match(Keys(3))).matched_blocks, 2u);
+  // After a restart it registers the namespace by the model that it was told, under the same name.
+  daemon_.Forget();
+  EXPECT_EQ((*(*attached)->Match(Keys(3))).matched_blocks, 0u);
+  const v1::OpenNamespaceRequest last = daemon_.open_requests().back();
+  EXPECT_TRUE(last.has_model());
+  EXPECT_EQ(last.name(), "nightly");
+}
+
+TEST_F(ClientTest, ARestartedDaemonIsToldThePolicyThatStood) {
+  v1::NamespacePolicy mine;
+  mine.set_profile("kvcomp:rel_k=0.2,rel_v=0.2");
+  auto second = client_->OpenNamespace(model_, mine);  // it is there already, and raw
+  ASSERT_TRUE(second.ok());
+  EXPECT_EQ((*second)->state().policy.profile(), "raw");
+  daemon_.policy.set_profile("kvcomp:rel_k=0.1,rel_v=0.1");  // an operator's set-profile
+  ASSERT_TRUE((*second)->Refresh().ok());
+  daemon_.Forget();
+  ASSERT_TRUE((*second)->Match(Keys(1)).ok());
+  EXPECT_EQ(daemon_.open_requests().back().policy().profile(), "kvcomp:rel_k=0.1,rel_v=0.1");
+}
+
+// ---- what is not tried again
+
+TEST_F(ClientTest, ADrainingDaemonIsNotAskedAgain) {
+  daemon_.draining = true;
+  std::atomic<int> calls{0};
+  daemon_.before = [&calls](const std::string&) {
+    ++calls;
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(ns_->Match(Keys(1)).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(calls, 1);
+  auto put = ns_->PutBlocks(
+      std::vector<PutBlock>{{.key = Keys(1)[0], .tokens = 64, .source = source_.Place(0)}}, {});
+  EXPECT_EQ(put.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(calls, 2);
+  KvMemory target(model_, PageLayout::kNhd, 64, 4);
+  auto got = ns_->GetBlocks(std::vector<GetBlock>{{.key = Keys(1)[0], .target = target.Place(0)}}, {});
+  EXPECT_EQ((*got)[0].status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(calls, 3);
+}
+
+TEST_F(ClientTest, ADrainThatEndsTheDaemonIsNotRepeated) {
+  EXPECT_EQ(client_->admin().Drain(0, /*exit=*/true).code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(daemon_.drains, 1);
+  ClientOptions options = daemon_.Options();
+  options.retry.max_attempts = 3;
+  Connect(options);
+  EXPECT_EQ(client_->admin().Drain(0, /*exit=*/false).code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(daemon_.drains, 4);
+}
+
+TEST_F(ClientTest, AHandleWithoutItsClientSaysWhatIsWrong) {
+  std::atomic<int> calls{0};
+  daemon_.before = [&calls](const std::string&) {
+    ++calls;
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "down");
+  };
+  client_ = nullptr;
+  const absl::Status status = ns_->Match(Keys(1)).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_NE(status.message().find("down"), absl::string_view::npos);
+  EXPECT_NE(status.message().find("the client has gone"), absl::string_view::npos);
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(ClientTest, AReleaseInTheBackgroundIsTriedOnce) {
+  PutSome(1);
+  auto match = ns_->Match(Keys(1), {.lease = true});
+  ASSERT_TRUE(match->lease.held());
+  std::promise<void> called;
+  std::atomic<int> calls{0};
+  daemon_.before = [&](const std::string& method) {
+    if (method != "Release") return grpc::Status::OK;
+    if (++calls == 1) called.set_value();
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "down");
+  };
+  match->lease = LeaseGuard();
+  called.get_future().wait();
+  for (uint32_t i = 0; i < daemon_.Options().async_threads; ++i) {
+    std::promise<void> one;
+    ASSERT_TRUE(ns_->AsyncMatch(Keys(1), {}, [&](auto) { one.set_value(); }).ok());
+    one.get_future().wait();
+  }
+  client_ = nullptr;  // waits for what runs
+  EXPECT_EQ(calls, 1);
+}
+
+// ---- async deadlines
+
+TEST_F(ClientTest, AnAsyncCallsDeadlineCountsFromItsSubmission) {
+  auto clock = std::make_shared<ManualClock>();
+  ClientOptions options = daemon_.Options();
+  options.clock = clock;
+  options.async_threads = 1;
+  options.deadlines.lookup_ms = 20'000;
+  Connect(options);
+  std::promise<void> entered, go_on;
+  std::shared_future<void> wait = go_on.get_future().share();
+  std::atomic<int> calls{0};
+  daemon_.before = [&](const std::string&) {
+    if (++calls == 1) entered.set_value();
+    wait.wait();
+    return grpc::Status::OK;
+  };
+  std::promise<absl::Status> first, second;
+  ASSERT_TRUE(ns_->AsyncMatch(Keys(1), {}, [&](auto r) { first.set_value(r.status()); }).ok());
+  entered.get_future().wait();
+  ASSERT_TRUE(
+      ns_->AsyncMatch(Keys(1), {.deadline_ms = 500}, [&](auto r) { second.set_value(r.status()); }).ok());
+  clock->AdvanceUs(501'000);
+  go_on.set_value();
+  EXPECT_TRUE(first.get_future().get().ok());
+  EXPECT_EQ(second.get_future().get().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(ClientTest, AnAsyncCallNeedsACallback) {
+  EXPECT_EQ(ns_->AsyncMatch(Keys(1), {}, nullptr).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ns_->AsyncPut({}, {}, nullptr).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ns_->AsyncGet({}, {}, nullptr, nullptr).code(), absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

@@ -17,7 +17,8 @@ class CodebookCacheTest : public ::testing::Test {
   }
   CodebookCache Make(int64_t refresh_us = 1000) {
     return CodebookCache(fingerprint_, &clock_, refresh_us,
-                         [this](const std::string& id, const Deadline&) -> absl::StatusOr<std::string> {
+                         [this](const std::string& id, const Deadline&,
+                                const CodebookCache::CancelPtr&) -> absl::StatusOr<std::string> {
                            asked_.push_back(id);
                            return answer_;
                          });
@@ -79,6 +80,19 @@ TEST_F(CodebookCacheTest, TheCurrentSetIsAskedForAgainAfterAWhile) {
   // A set of another profile does not serve this one.
   const Profile other = *Profile::Parse("kvcomp:rel_k=0.1,rel_v=0.1");
   EXPECT_EQ((*cache.Current(other, deadline_))->id(), codec::CodebookSet::BuiltIn(other)->id());
+}
+
+TEST_F(CodebookCacheTest, AnotherStoreIsAskedForItsCurrentSetAtOnce) {
+  CodebookCache cache = Make(/*refresh_us=*/1'000'000);
+  const auto set = Train(fingerprint_, 3);
+  answer_ = set->canonical_bytes();
+  EXPECT_EQ((*cache.Current(profile_, deadline_))->id(), set->id());
+  answer_ = absl::NotFoundError("none");
+  EXPECT_EQ((*cache.Current(profile_, deadline_))->id(), set->id());
+  cache.ForgetCurrent();
+  EXPECT_TRUE((*cache.Current(profile_, deadline_))->fingerprint().IsZero());
+  EXPECT_NE(cache.Cached(set->id()), nullptr);  // what it stands for has not changed
+  EXPECT_EQ(cache.Cached(Sha256("another")), nullptr);
 }
 
 TEST_F(CodebookCacheTest, AnOutageIsReported) {

@@ -11,6 +11,7 @@
 #include "codec/base/crc32c.h"
 #include "codec/base/types.h"
 #include "proto/convert.h"
+#include "proto/kvcompd/v1/admin.grpc.pb.h"
 
 namespace kvcompd::client {
 namespace {
@@ -46,7 +47,16 @@ struct FakeDaemon::Watcher {
   std::vector<v1::WatchResponse> queue;
 };
 
-FakeDaemon::FakeDaemon(const ModelDescriptor& model) : model_(model) {
+struct FakeDaemon::Admin final : v1::Admin::Service {
+  explicit Admin(FakeDaemon* daemon) : daemon(daemon) {}
+  grpc::Status Drain(grpc::ServerContext*, const v1::DrainRequest*, v1::DrainResponse*) override {
+    ++daemon->drains;
+    return Unavailable();
+  }
+  FakeDaemon* const daemon;
+};
+
+FakeDaemon::FakeDaemon(const ModelDescriptor& model) : model_(model), admin_(std::make_unique<Admin>(this)) {
   policy.set_profile("raw");
   Start();
 }
@@ -62,6 +72,7 @@ void FakeDaemon::Start() {
   builder.AddListeningPort("127.0.0.1:" + std::to_string(port_), grpc::InsecureServerCredentials(), &port_);
   builder.SetMaxReceiveMessageSize(-1);
   builder.RegisterService(this);
+  builder.RegisterService(admin_.get());
   server_ = builder.BuildAndStart();
   if (server_ == nullptr || port_ == 0) std::abort();
 }
@@ -83,6 +94,7 @@ void FakeDaemon::Forget() {
   known_ = false;
   ++epoch_;
   blocks_.clear();
+  uploaded_sets_.clear();
 }
 
 ClientOptions FakeDaemon::Options() const {
@@ -99,6 +111,18 @@ ClientOptions FakeDaemon::Options() const {
 std::vector<v1::GetRequest> FakeDaemon::get_requests() const {
   MutexLock lock(&mutex_);
   return get_requests_;
+}
+std::vector<v1::OpenNamespaceRequest> FakeDaemon::open_requests() const {
+  MutexLock lock(&mutex_);
+  return open_requests_;
+}
+std::vector<v1::PutHeader> FakeDaemon::put_headers() const {
+  MutexLock lock(&mutex_);
+  return put_headers_;
+}
+v1::SealRequest FakeDaemon::last_seal() const {
+  MutexLock lock(&mutex_);
+  return last_seal_;
 }
 size_t FakeDaemon::stored_blocks() const {
   MutexLock lock(&mutex_);
@@ -122,6 +146,10 @@ grpc::Status FakeDaemon::CheckId(grpc::ServerContext* context, const std::string
   if (before) {
     if (auto status = before(method); !status.ok()) return status;
   }
+  if (draining) {
+    context->AddTrailingMetadata("kvcompd-draining", "1");
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "draining");
+  }
   MutexLock lock(&mutex_);
   if (known_ && id == std::string(16, 'n')) return grpc::Status::OK;
   context->AddTrailingMetadata("kvcompd-reopen", "1");
@@ -134,10 +162,21 @@ grpc::Status FakeDaemon::OpenNamespace(grpc::ServerContext*, const v1::OpenNames
   if (before_open) {
     if (auto status = before_open(); !status.ok()) return status;
   }
-  auto model = ModelFromProto(request->model());
-  if (!model.ok())
-    return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, std::string(model.status().message()));
   MutexLock lock(&mutex_);
+  open_requests_.push_back(*request);
+  absl::StatusOr<ModelDescriptor> model = model_;
+  if (!request->has_model()) {
+    if (!known_ || request->name() != name_) return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such name");
+    *response->mutable_model() = ToProto(model_);
+  } else {
+    model = ModelFromProto(request->model());
+    if (!model.ok())
+      return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, std::string(model.status().message()));
+  }
+  if (!known_) {
+    name_ = request->name();
+    if (!request->policy().profile().empty()) policy = request->policy();
+  }
   *response->mutable_hello() = MakeHello("fake", 0, 0);
   response->set_namespace_id(std::string(16, 'n'));
   response->set_fingerprint(std::string(model->Fingerprint().view()));
@@ -197,6 +236,30 @@ grpc::Status FakeDaemon::TakeChunks(const v1::PutRequest& request, PutState* sta
   return grpc::Status::OK;
 }
 
+void FakeDaemon::Dispose(const v1::PutHeader& header, int block, v1::PutDisposition* disposition) {
+  const auto refuse = [disposition](v1::Reason reason) {
+    disposition->set_verdict(v1::PutDisposition::REFUSED);
+    disposition->mutable_status()->set_code(grpc::StatusCode::FAILED_PRECONDITION);
+    disposition->mutable_status()->set_reason(reason);
+  };
+  disposition->set_verdict(v1::PutDisposition::WANTED);
+  if (check_put && header.form() == v1::FORM_ENCODED) {
+    if (header.profile() != policy.profile()) return refuse(v1::REASON_POLICY);
+    if (!header.codebook_set().empty() && !uploaded_sets_.contains(header.codebook_set())) {
+      return refuse(v1::REASON_CODEBOOK_MISSING);
+    }
+  }
+  const auto stored = blocks_.find(header.blocks(block).key());
+  if (stored != blocks_.end()) {
+    disposition->set_verdict(v1::PutDisposition::ALREADY_STORED);
+    *disposition->mutable_generation() = ToProto(stored->second.generation);
+    disposition->set_raw_bytes(1000);
+    disposition->set_encoded_bytes(100);
+  } else if (dispose) {
+    *disposition = dispose(block);
+  }
+}
+
 grpc::Status FakeDaemon::Put(grpc::ServerContext* context,
                              grpc::ServerReaderWriter<v1::PutResponse, v1::PutRequest>* stream) {
   ++puts;
@@ -212,16 +275,15 @@ grpc::Status FakeDaemon::Put(grpc::ServerContext* context,
   state.blocks.resize(state.header.blocks_size());
   v1::PutResponse reply;
   reply.mutable_header()->set_credit_bytes(state.credit);
-  for (int i = 0; i < state.header.blocks_size(); ++i) {
-    auto* disposition = reply.mutable_header()->add_blocks();
-    disposition->set_verdict(v1::PutDisposition::WANTED);
+  {
     MutexLock lock(&mutex_);
-    if (blocks_.contains(state.header.blocks(i).key())) {
-      disposition->set_verdict(v1::PutDisposition::ALREADY_STORED);
-    } else if (dispose) {
-      *disposition = dispose(i);
+    put_headers_.push_back(state.header);
+    reply.mutable_header()->set_profile(policy.profile());
+    for (int i = 0; i < state.header.blocks_size(); ++i) {
+      auto* disposition = reply.mutable_header()->add_blocks();
+      Dispose(state.header, i, disposition);
+      state.wanted.push_back(disposition->verdict() == v1::PutDisposition::WANTED);
     }
-    state.wanted.push_back(disposition->verdict() == v1::PutDisposition::WANTED);
   }
   stream->Write(reply);
   int messages = 0;
@@ -398,11 +460,42 @@ grpc::Status FakeDaemon::Delete(grpc::ServerContext* context, const v1::DeleteRe
   return grpc::Status::OK;
 }
 
+grpc::Status FakeDaemon::Pin(grpc::ServerContext* context, const v1::PinRequest* request,
+                             v1::PinResponse* response) {
+  if (auto s = CheckId(context, request->namespace_id(), "Pin"); !s.ok()) return s;
+  MutexLock lock(&mutex_);
+  for (const std::string& key : request->keys()) {
+    if (blocks_.contains(key)) pinned_.insert(key);
+    response->add_blocks()->set_code(blocks_.contains(key) ? grpc::StatusCode::OK
+                                                           : grpc::StatusCode::NOT_FOUND);
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeDaemon::Unpin(grpc::ServerContext* context, const v1::UnpinRequest* request,
+                               v1::UnpinResponse* response) {
+  if (auto s = CheckId(context, request->namespace_id(), "Unpin"); !s.ok()) return s;
+  MutexLock lock(&mutex_);
+  for (const std::string& key : request->keys()) response->add_unpinned(pinned_.erase(key) > 0);
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeDaemon::Release(grpc::ServerContext* context, const v1::ReleaseRequest* request,
                                  v1::ReleaseResponse* response) {
   if (auto s = CheckId(context, request->namespace_id(), "Release"); !s.ok()) return s;
   MutexLock lock(&mutex_);
   response->set_released(released_.insert(request->lease_id()).second);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeDaemon::PutCodebooks(grpc::ServerContext* context, const v1::PutCodebooksRequest* request,
+                                      v1::PutCodebooksResponse* response) {
+  ++codebook_uploads;
+  if (auto s = CheckId(context, request->namespace_id(), "PutCodebooks"); !s.ok()) return s;
+  const std::string id(Sha256(request->set()).view());
+  response->set_set_id(id);
+  MutexLock lock(&mutex_);
+  uploaded_sets_.insert(id);
   return grpc::Status::OK;
 }
 
@@ -444,12 +537,16 @@ grpc::Status FakeDaemon::Append(grpc::ServerContext* context, const v1::AppendRe
   if (request->first_token() > sequence_tokens_)
     return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "gap");
   const uint64_t end = request->first_token() + request->tokens();
-  if (end > sequence_tokens_) {
-    sequence_tokens_ = end;
-    for (const std::string& key : request->block_keys()) {
-      sequence_keys_.push_back(key);
-      response->add_committed()->set_block(static_cast<uint32_t>(sequence_keys_.size()) - 1);
-    }
+  sequence_tokens_ = std::max(sequence_tokens_, end);
+  size_t block = request->first_token() / model_.tokens_per_block;
+  for (const std::string& key : request->block_keys()) {
+    v1::PutResult* result = response->add_committed();
+    result->set_block(static_cast<uint32_t>(block));
+    result->set_already_stored(block < sequence_keys_.size());
+    if (block++ >= sequence_keys_.size()) sequence_keys_.push_back(key);
+  }
+  if (fail_append_after >= 0 && fail_append_after-- == 0) {
+    return grpc::Status(grpc::StatusCode::INTERNAL, "scripted failure");
   }
   if (drop_append_reply > 0) {
     --drop_append_reply;
@@ -463,11 +560,26 @@ grpc::Status FakeDaemon::Append(grpc::ServerContext* context, const v1::AppendRe
 grpc::Status FakeDaemon::Seal(grpc::ServerContext* context, const v1::SealRequest* request,
                               v1::SealResponse* response) {
   if (auto s = CheckId(context, request->namespace_id(), "Seal"); !s.ok()) return s;
+  ++seals;
   MutexLock lock(&mutex_);
+  if (sealed_ && request->last_key() != last_seal_.last_key()) {
+    return grpc::Status(grpc::StatusCode::NOT_FOUND, "sealed with another key");
+  }
+  const bool again = std::exchange(sealed_, true);
+  last_seal_ = *request;
   response->set_tokens(sequence_tokens_);
-  if (request->last_key().empty()) return grpc::Status::OK;
-  sequence_keys_.push_back(request->last_key());
-  response->mutable_last();
+  if (!request->last_key().empty()) {
+    if (request->tokens() != sequence_tokens_) {
+      sealed_ = false;
+      return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "another number of tokens");
+    }
+    if (!again) sequence_keys_.push_back(request->last_key());
+    response->mutable_last()->set_already_stored(again);
+  }
+  if (drop_seal_reply > 0) {
+    --drop_seal_reply;
+    return grpc::Status(grpc::StatusCode::ABORTED, "still encoding");
+  }
   return grpc::Status::OK;
 }
 
@@ -490,6 +602,7 @@ grpc::Status FakeDaemon::Watch(grpc::ServerContext* context, const v1::WatchRequ
   Watcher self;
   MutexLock lock(&mutex_);
   watchers_.push_back(&self);
+  writer->Write(v1::WatchResponse());
   while (!stopping_ && !context->IsCancelled()) {
     for (const auto& response : std::exchange(self.queue, {})) writer->Write(response);
     cond_.WaitFor(&mutex_, absl::Milliseconds(10));

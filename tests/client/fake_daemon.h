@@ -50,7 +50,10 @@ class FakeDaemon final : public v1::KvCache::Service {
   std::function<grpc::Status()> before_open;
   std::atomic<int> break_get_after{-1};  // messages; then UNAVAILABLE, once
   std::atomic<int> break_put_after{-1};
-  std::atomic<int> drop_append_reply{0};  // appends that are taken and answered UNAVAILABLE
+  std::atomic<int> drop_append_reply{0};   // appends that are taken and answered UNAVAILABLE
+  std::atomic<int> fail_append_after{-1};  // appends from now on; then one is taken and answered INTERNAL
+  std::atomic<int> drop_seal_reply{0};     // seals that are taken and answered UNAVAILABLE
+  std::atomic<bool> draining{false};       // UNAVAILABLE with the trailing metadata that says so
   std::function<void(std::vector<v1::GetResponse>*)> edit_get;  // of each Get, before it is sent
   // Not null: instead of WANTED. Index of the block in the header.
   std::function<v1::PutDisposition(int)> dispose;
@@ -58,7 +61,10 @@ class FakeDaemon final : public v1::KvCache::Service {
   std::atomic<uint64_t> put_credit{64 << 10};
   std::atomic<uint32_t> max_blocks{64};
   std::atomic<uint32_t> max_keys{1024};
+  // What a namespace has that is registered without one. As the last one was registered; a test may change
+  // it.
   v1::NamespacePolicy policy;
+  std::atomic<bool> check_put{false};  // ENCODED puts of another profile or an unknown set are refused
   std::shared_ptr<const codec::CodebookSet> codebooks;  // the current set; null: NOT_FOUND
 
   // ---- what happened
@@ -67,6 +73,12 @@ class FakeDaemon final : public v1::KvCache::Service {
   std::atomic<int> gets{0};
   std::atomic<int> appends{0};
   std::atomic<int> codebook_fetches{0};
+  std::atomic<int> codebook_uploads{0};
+  std::atomic<int> seals{0};
+  std::atomic<int> drains{0};
+  std::vector<v1::OpenNamespaceRequest> open_requests() const;
+  std::vector<v1::PutHeader> put_headers() const;
+  v1::SealRequest last_seal() const;
   std::atomic<int> most_message_bytes{0};
   std::vector<v1::GetRequest> get_requests() const;
   size_t stored_blocks() const;
@@ -85,7 +97,11 @@ class FakeDaemon final : public v1::KvCache::Service {
   grpc::Status Match(grpc::ServerContext*, const v1::MatchRequest*, v1::MatchResponse*) override;
   grpc::Status Exists(grpc::ServerContext*, const v1::ExistsRequest*, v1::ExistsResponse*) override;
   grpc::Status Delete(grpc::ServerContext*, const v1::DeleteRequest*, v1::DeleteResponse*) override;
+  grpc::Status Pin(grpc::ServerContext*, const v1::PinRequest*, v1::PinResponse*) override;
+  grpc::Status Unpin(grpc::ServerContext*, const v1::UnpinRequest*, v1::UnpinResponse*) override;
   grpc::Status Release(grpc::ServerContext*, const v1::ReleaseRequest*, v1::ReleaseResponse*) override;
+  grpc::Status PutCodebooks(grpc::ServerContext*, const v1::PutCodebooksRequest*,
+                            v1::PutCodebooksResponse*) override;
   grpc::Status GetCodebooks(grpc::ServerContext*, const v1::GetCodebooksRequest*,
                             v1::GetCodebooksResponse*) override;
   grpc::Status OpenSequence(grpc::ServerContext*, const v1::OpenSequenceRequest*,
@@ -105,6 +121,7 @@ class FakeDaemon final : public v1::KvCache::Service {
   };
   struct PutState;
   struct Watcher;
+  struct Admin;
 
   grpc::Status CheckId(grpc::ServerContext* context, const std::string& id, const std::string& method);
   grpc::Status TakeChunks(const v1::PutRequest& request, PutState* state);
@@ -112,7 +129,11 @@ class FakeDaemon final : public v1::KvCache::Service {
   std::vector<v1::GetResponse> MessagesOf(const v1::GetRequest& request);
   v1::GetResponse LayerMessage(const v1::GetRequest& request, int block, uint32_t layer);
 
+  void Dispose(const v1::PutHeader& header, int block, v1::PutDisposition* disposition)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   const ModelDescriptor model_;
+  const std::unique_ptr<Admin> admin_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 
@@ -123,7 +144,14 @@ class FakeDaemon final : public v1::KvCache::Service {
   uint64_t epoch_ ABSL_GUARDED_BY(mutex_) = 1;
   uint64_t counter_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<std::string, Stored> blocks_ ABSL_GUARDED_BY(mutex_);
+  std::string name_ ABSL_GUARDED_BY(mutex_);  // of the namespace
   std::vector<v1::GetRequest> get_requests_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::OpenNamespaceRequest> open_requests_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::PutHeader> put_headers_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> uploaded_sets_ ABSL_GUARDED_BY(mutex_);
+  v1::SealRequest last_seal_ ABSL_GUARDED_BY(mutex_);
+  bool sealed_ ABSL_GUARDED_BY(mutex_) = false;
+  std::set<std::string> pinned_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> released_ ABSL_GUARDED_BY(mutex_);
   uint64_t sequence_tokens_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<std::string> sequence_keys_ ABSL_GUARDED_BY(mutex_);

@@ -121,6 +121,32 @@ TEST_F(GetTest, HeadsAndLayersAndTensorsThatWereAskedFor) {
   for (std::byte b : target.Tensor3d(0, 0, Tensor::kV)) ASSERT_EQ(b, KvMemory::kCanary);
 }
 
+// A stream that broke within the first layer has delivered nothing: whatever is stored by now will do.
+TEST_F(GetTest, ABlockThatWasReplacedBeforeItsFirstLayerIsReadAnew) {
+  int gets = 0;
+  daemon_.edit_get = [&](std::vector<v1::GetResponse>* messages) {
+    if (++gets == 1) {
+      // Half of the first layer of the first block, and then the stream breaks.
+      v1::GetResponse half = messages->front();
+      half.clear_layer_results();
+      *messages = {half, half};
+      daemon_.break_get_after = 1;
+    } else {
+      for (v1::GetResponse& m : *messages) {
+        for (v1::GetChunk& chunk : *m.mutable_chunks()) {
+          chunk.mutable_generation()->set_counter(chunk.generation().counter() + 100);
+        }
+      }
+    }
+  };
+  const std::vector<GetResult> results = Get();
+  EXPECT_EQ(gets, 2);
+  for (uint32_t i = 0; i < kBlocks; ++i) {
+    EXPECT_TRUE(results[i].status.ok()) << results[i].status;
+    EXPECT_EQ(results[i].generation.counter, generations_[i].counter + 100);
+  }
+}
+
 TEST_F(GetTest, ABrokenStreamGoesOnWithoutTwiceTheSame) {
   for (int after = 0; after <= 6; ++after) {
     target_ = KvMemory(model_, PageLayout::kHnd, 32, 16);

@@ -205,5 +205,16 @@ TEST_F(BoundsTest, OptionsAreChecked) {
   EXPECT_TRUE(refused([](auto* o) { o->dtype = static_cast<DType>(77); }));
 }
 
+TEST(PagedBufferTest, NoTokensAreNoBytes) {
+  std::vector<std::byte> k(64), v(64);
+  auto buffer = PagedBuffer::Contiguous(PageLayout::kNhd, DType::kBf16, 1, 4, 8, 8, {k.data()}, {v.data()});
+  ASSERT_TRUE(buffer.ok()) << buffer.status();
+  const BlockPlace place{.buffer = &*buffer, .pages = {0}};
+  EXPECT_TRUE(buffer->Gather(place, 0, Tensor::kK, 0, /*tokens=*/0, 0, {}).ok());
+  EXPECT_TRUE(buffer->Scatter(place, 0, Tensor::kV, 0, /*tokens=*/0, 0, {}).ok());
+  std::byte one;
+  EXPECT_EQ(buffer->Gather(place, 0, Tensor::kK, 0, 0, 0, {&one, 1}).code(), absl::StatusCode::kOutOfRange);
+}
+
 }  // namespace
 }  // namespace kvcompd::client

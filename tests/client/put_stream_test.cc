@@ -6,6 +6,8 @@
 
 #include "client/client.h"
 #include "codec/base/chain_hash.h"
+#include "codec/base/profile.h"
+#include "codec/codebook.h"
 #include "tests/client/fake_daemon.h"
 #include "tests/client/kv_memory.h"
 
@@ -59,7 +61,13 @@ TEST_F(PutTest, BlocksArriveAsTheyAre) {
   EXPECT_TRUE(Stored(5));
   auto again = ns_->PutBlocks(Blocks(5), {});
   ASSERT_TRUE(again.ok());
-  for (const PutResult& r : *again) EXPECT_TRUE(r.status.ok() && r.already_stored);
+  for (size_t i = 0; i < again->size(); ++i) {
+    const PutResult& r = (*again)[i];
+    EXPECT_TRUE(r.status.ok() && r.already_stored);
+    EXPECT_EQ(r.generation, (*results)[i].generation);
+    EXPECT_EQ(r.raw_bytes, 1000u);
+    EXPECT_EQ(r.encoded_bytes, 100u);
+  }
 }
 
 TEST_F(PutTest, LayersAreSentAsTheyAreComputed) {
@@ -255,6 +263,110 @@ TEST_F(PutTest, LossyBlocksStayWithinTheirBound) {
   ASSERT_TRUE(strict.ok());
   EXPECT_EQ((*strict)[0].status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_TRUE(Untouched(target, 1, 0));
+}
+
+// ---- what the client puts right by itself
+
+class MendTest : public PutTest {
+ protected:
+  void SetUp() override {
+    PutTest::SetUp();
+    daemon_.check_put = true;
+    SetProfile(kFine);
+    daemon_.codebooks = Train(kFine);
+    ASSERT_TRUE(ns_->Refresh().ok());
+  }
+  void SetProfile(const std::string& profile) { daemon_.policy.set_profile(Profile::Parse(profile)->Text()); }
+  std::shared_ptr<const codec::CodebookSet> Train(const std::string& profile) {
+    codec::CodebookTrainer trainer(model_.Fingerprint(), *Profile::Parse(profile));
+    std::vector<uint32_t> counts(256, 1);
+    counts[3] = 1000;
+    for (uint32_t layer : {0u, 1u}) {
+      trainer.Add(layer, Tensor::kK, counts);
+      trainer.Add(layer, Tensor::kV, counts);
+    }
+    return trainer.Build();
+  }
+  // With OpenPut, as an engine does.
+  absl::StatusOr<std::vector<PutResult>> PutByLayers(uint32_t n) {
+    auto put = ns_->OpenPut(Blocks(n), {.form = Form::kEncoded});
+    if (!put.ok()) return put.status();
+    std::vector<BlockPlace> places;
+    for (uint32_t i = 0; i < n; ++i) places.push_back(source_.Place(i));
+    for (uint32_t layer = 0; layer < 2; ++layer) {
+      if (auto s = (*put)->PushLayer(layer, places); !s.ok()) return s;
+    }
+    return (*put)->Finish();
+  }
+  static void ExpectStored(const absl::StatusOr<std::vector<PutResult>>& results) {
+    ASSERT_TRUE(results.ok()) << results.status();
+    for (const PutResult& r : *results) EXPECT_TRUE(r.status.ok()) << r.status;
+  }
+  static constexpr char kFine[] = "kvcomp:rel_k=0.05,rel_v=0.05";
+  static constexpr char kCoarse[] = "kvcomp:rel_k=0.2,rel_v=0.2";
+};
+
+TEST_F(MendTest, AMissingCodebookSetIsUploadedOnce) {
+  for (const bool by_layers : {false, true}) {
+    daemon_.Forget();
+    daemon_.codebook_uploads = 0;
+    const size_t before = daemon_.put_headers().size();
+    ExpectStored(by_layers ? PutByLayers(3) : ns_->PutBlocks(Blocks(3), {.form = Form::kEncoded}));
+    EXPECT_EQ(daemon_.codebook_uploads, 1);
+    const auto headers = daemon_.put_headers();
+    ASSERT_EQ(headers.size(), before + 2);
+    EXPECT_EQ(headers[before].put_id(), headers[before + 1].put_id());
+    EXPECT_EQ(headers.back().codebook_set(), daemon_.codebooks->id().view());
+  }
+}
+
+TEST_F(MendTest, ContainersBringTheSetThatTheyName) {
+  ExpectStored(ns_->PutBlocks(Blocks(1), {.form = Form::kEncoded}));
+  auto got = ns_->GetContainers(std::vector<BlockKey>{Key(0)}, {});
+  ASSERT_TRUE(got.ok() && (*got)[0].status.ok()) << got.status();
+  const std::vector<PutContainer> put{{.key = Key(0), .container = AsBytes((*got)[0].containers[0])}};
+  daemon_.Forget();
+  daemon_.codebook_uploads = 0;
+  daemon_.codebooks = nullptr;
+  ExpectStored(ns_->PutContainers(put, {}));
+  EXPECT_EQ(daemon_.codebook_uploads, 1);
+}
+
+TEST_F(MendTest, AProfileThatIsNoLongerTheNamespacesIsAskedForAgain) {
+  for (const bool by_layers : {false, true}) {
+    daemon_.Forget();
+    ASSERT_TRUE(ns_->Refresh().ok());
+    SetProfile(by_layers ? kFine : kCoarse);  // set-profile behind the client's back
+    daemon_.codebooks = nullptr;
+    ExpectStored(by_layers ? PutByLayers(2) : ns_->PutBlocks(Blocks(2), {.form = Form::kEncoded}));
+    EXPECT_EQ(daemon_.put_headers().back().profile(), daemon_.policy.profile());
+  }
+  // What the caller names is not changed behind its back, either.
+  auto named =
+      ns_->PutBlocks(std::vector<PutBlock>{{.key = Key(9), .tokens = 64, .source = source_.Place(0)}},
+                     {.form = Form::kEncoded, .profile = kCoarse});
+  ASSERT_TRUE(named.ok());
+  EXPECT_EQ((*named)[0].reason, v1::REASON_POLICY);
+}
+
+TEST_F(MendTest, APutTellsThePoliciesProfile) {
+  SetProfile(kCoarse);
+  EXPECT_NE(ns_->state().policy.profile(), daemon_.policy.profile());
+  ExpectStored(ns_->PutBlocks(Blocks(1), {}));
+  EXPECT_EQ(ns_->state().policy.profile(), daemon_.policy.profile());
+}
+
+TEST_F(MendTest, AnotherStoresCodebooksAreAskedFor) {
+  ClientOptions options = daemon_.Options();
+  options.codebook_refresh_ms = 3'600'000;
+  Open(options);
+  ExpectStored(ns_->PutBlocks(Blocks(1), {.form = Form::kEncoded}));
+  EXPECT_EQ(daemon_.put_headers().back().codebook_set(), daemon_.codebooks->id().view());
+  daemon_.Forget();
+  daemon_.codebooks = nullptr;
+  ASSERT_TRUE(ns_->Refresh().ok());
+  ExpectStored(ns_->PutBlocks(Blocks(1), {.form = Form::kEncoded}));
+  EXPECT_EQ(daemon_.put_headers().back().codebook_set(), "");
 }
 
 }  // namespace

@@ -125,8 +125,9 @@ TEST_F(RetryTest, ProgressStartsAnew) {
 
 TEST_F(RetryTest, AnInterruptedWaitEndsTheCall) {
   waiter_.interrupted = true;
-  EXPECT_EQ(Make(Repeat::kTransport, 1'000'000'000).Next(absl::UnavailableError("x")).code(),
-            absl::StatusCode::kCancelled);
+  const absl::Status status = Make(Repeat::kTransport, 1'000'000'000).Next(absl::UnavailableError("x"));
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);  // what happened, and a note
+  EXPECT_EQ(status.message(), "x (1 attempts; the client has gone)");
 }
 
 TEST_F(RetryTest, InterruptWakesTheSleeper) {

@@ -10,6 +10,8 @@
 
 #include "client/client.h"
 #include "codec/base/chain_hash.h"
+#include "codec/base/profile.h"
+#include "codec/codebook.h"
 #include "tests/client/kv_memory.h"
 #include "tests/server/service/daemon_fixture.h"
 
@@ -181,6 +183,95 @@ TEST_P(ClientDaemonTest, ASequenceGrownTokenByTokenIsReadBack) {
   EXPECT_EQ(sealed->tokens, ids.size());
   const auto chain = ChainKeys(ids, kTokens, {}, /*include_tail=*/true);
   EXPECT_EQ(ns_->Match(chain)->matched_tokens, ids.size());
+}
+
+TEST_P(ClientDaemonTest, ALeaseIsTakenRenewedAndReleased) {
+  ASSERT_NO_FATAL_FAILURE(Open("raw"));
+  KvMemory memory(TestModel(), PageLayout::kNhd, 64, kBlocks);
+  memory.Fill(5);
+  ASSERT_NO_FATAL_FAILURE(MustPut({keys_[0], keys_[1]}, memory));
+  auto lease = ns_->Lease(keys_, {.ttl_ms = 1000});
+  ASSERT_TRUE(lease.ok()) << lease.status();
+  EXPECT_EQ(lease->lease.ttl_ms(), 1000u);
+  EXPECT_TRUE(lease->blocks[0].status.ok() && lease->blocks[1].status.ok());
+  EXPECT_TRUE(absl::IsNotFound(lease->blocks[2].status));
+  fixture_.clock().AdvanceUs(900'000);
+  ASSERT_TRUE(lease->lease.Renew(5000).ok());
+  EXPECT_EQ(lease->lease.ttl_ms(), 5000u);
+  fixture_.clock().AdvanceUs(900'000);
+  fixture_.daemon().Tick();
+  EXPECT_EQ(fixture_.store().stats().leases, 1u);
+  EXPECT_TRUE(*lease->lease.Release());
+  EXPECT_FALSE(lease->lease.held());
+
+  lease = ns_->Lease(keys_, {.ttl_ms = 1000});
+  ASSERT_TRUE(lease.ok()) << lease.status();
+  fixture_.clock().AdvanceUs(2'000'000);
+  fixture_.daemon().Tick();
+  EXPECT_FALSE(lease->lease.Renew().ok());
+  EXPECT_FALSE(lease->lease.held());
+}
+
+TEST_P(ClientDaemonTest, PinsPrefetchAndExists) {
+  ASSERT_NO_FATAL_FAILURE(Open("raw"));
+  KvMemory memory(TestModel(), PageLayout::kNhd, 64, kBlocks);
+  memory.Fill(6);
+  ASSERT_NO_FATAL_FAILURE(MustPut({keys_[0], keys_[1]}, memory));
+  EXPECT_EQ(*ns_->Exists(keys_), (std::vector<bool>{true, true, false}));
+  auto pinned = ns_->Pin(keys_, {.ttl_ms = 60'000});
+  ASSERT_TRUE(pinned.ok()) << pinned.status();
+  EXPECT_TRUE((*pinned)[0].status.ok() && (*pinned)[1].status.ok());
+  EXPECT_FALSE((*pinned)[2].status.ok());
+  // What is pinned is not trimmed away.
+  auto trimmed = client_->admin().Trim(/*target_bytes=*/0, std::nullopt);
+  ASSERT_TRUE(trimmed.ok()) << trimmed.status();
+  EXPECT_EQ(trimmed->blocks(), 0u);
+  EXPECT_EQ(*ns_->Unpin(keys_), (std::vector<bool>{true, true, false}));
+  auto fetched = ns_->Prefetch(keys_, {.tier = v1::TIER_HOST});
+  ASSERT_TRUE(fetched.ok()) << fetched.status();
+  EXPECT_TRUE((*fetched)[0].status.ok());
+  EXPECT_FALSE((*fetched)[2].status.ok());
+  trimmed = client_->admin().Trim(/*target_bytes=*/0, std::nullopt);
+  ASSERT_TRUE(trimmed.ok()) << trimmed.status();
+  EXPECT_EQ(trimmed->blocks(), 2u);
+  EXPECT_EQ(*ns_->Exists(keys_), (std::vector<bool>{false, false, false}));
+}
+
+TEST_P(ClientDaemonTest, ProfilesCodebooksFlushAndDrain) {
+  ASSERT_NO_FATAL_FAILURE(Open("raw"));
+  auto profile = client_->admin().SetProfile(ns_->id(), kKvcomp);
+  ASSERT_TRUE(profile.ok()) << profile.status();
+  ASSERT_TRUE(ns_->Refresh().ok());
+  EXPECT_EQ(ns_->state().policy.profile(), *profile);
+
+  codec::CodebookTrainer trainer(ns_->fingerprint(), *Profile::Parse(*profile));
+  const std::vector<uint32_t> counts(256, 1);
+  for (uint32_t layer = 0; layer < 3; ++layer) {
+    trainer.Add(layer, Tensor::kK, counts);
+    trainer.Add(layer, Tensor::kV, counts);
+  }
+  const auto set = trainer.Build();
+  auto id = ns_->PutCodebooks(*set);
+  ASSERT_TRUE(id.ok()) << id.status();
+  EXPECT_EQ(*id, set->id());
+  auto back = ns_->GetCodebooks(*id);
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ((*back)->canonical_bytes(), set->canonical_bytes());
+
+  KvMemory memory(TestModel(), PageLayout::kNhd, 64, kBlocks);
+  memory.Fill(7);
+  ASSERT_NO_FATAL_FAILURE(MustPut(keys_, memory));
+  EXPECT_EQ((*ns_->Match(keys_)).blocks[0].profile, *profile);
+  auto flushed = client_->admin().Flush(ns_->id());
+  ASSERT_TRUE(flushed.ok()) << flushed.status();
+  EXPECT_EQ(flushed->blocks(), kBlocks);
+
+  ASSERT_TRUE(client_->admin().Drain(/*grace_ms=*/1000, /*exit=*/false).ok());
+  auto stats = client_->admin().Stats();
+  ASSERT_TRUE(stats.ok()) << stats.status();
+  EXPECT_TRUE(stats->draining());
+  auto refused = ns_->PutBlocks(PutsOf(keys_, memory), {.form = GetParam(), .deadline_ms = 500});
+  EXPECT_TRUE(absl::IsUnavailable(refused.status())) << refused.status();
 }
 
 INSTANTIATE_TEST_SUITE_P(Forms, ClientDaemonTest, testing::Values(Form::kDecoded, Form::kEncoded),

@@ -42,7 +42,6 @@ TEST(ArgumentsTest, ListsCutAtCommasAndGatherRepeats) {
   const auto args = Parse({"--key=a,b", "--key=c"});
   ASSERT_TRUE(args.ok());
   EXPECT_EQ(args->List("key"), (std::vector<std::string>{"a", "b", "c"}));
-  EXPECT_EQ(args->Values("key"), (std::vector<std::string>{"a,b", "c"}));
   EXPECT_EQ(args->Text("key"), "c");
 }
 

@@ -18,8 +18,19 @@ TEST(TcpBaseline, MeasuresAgainAndAgain) {
   }
 }
 
+TEST(TcpBaseline, SeveralStreamsAtOnce) {
+  auto tcp = TcpBaseline::Start(3);
+  ASSERT_TRUE(tcp.ok()) << tcp.status();
+  for (const uint32_t streams : {3u, 1u, 2u}) {
+    const auto gbps = (*tcp)->Measure(0.05, streams);
+    ASSERT_TRUE(gbps.ok()) << gbps.status();
+    EXPECT_GT(*gbps, 0.01);
+  }
+  EXPECT_EQ((*tcp)->Measure(0.05, 4).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(TcpBaseline, LeavesNoProcessBehind) {
-  { ASSERT_TRUE(TcpBaseline::Start().ok()); }
+  { ASSERT_TRUE(TcpBaseline::Start(2).ok()); }
   EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1);  // ECHILD: every child was waited for
 }
 

@@ -82,6 +82,27 @@ TEST_F(CommandTest, HelpIsNoFailure) {
   EXPECT_EQ(out_.str().find("secret"), std::string::npos);
   EXPECT_EQ(Run({"say", "--help"}), kExitOk);  // also without the operand
   EXPECT_NE(out_.str().find("how often (default 1)"), std::string::npos);
+  EXPECT_EQ(Run({"help", "say"}), kExitOk);
+  EXPECT_NE(out_.str().find("how often (default 1)"), std::string::npos);
+  EXPECT_EQ(Run({"help", "say", "twice"}), kExitOk);
+  EXPECT_NE(out_.str().find("says it twice"), std::string::npos);
+  EXPECT_EQ(Run({"help", "nothing"}), kExitUsage);
+}
+
+// A disk that is full, a reader that has gone.
+class FullBuffer final : public std::streambuf {
+  int_type overflow(int_type) override { return traits_type::eof(); }
+};
+
+TEST_F(CommandTest, OutputThatCannotBeWrittenIsAFailure) {
+  FullBuffer full;
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{"say", "x"}, {"help"}, {"help", "say"}}) {
+    std::ostream out(&full);
+    err_.str("");
+    EXPECT_EQ(RunCommandLine(commands_, words, out, err_), kExitFailed);
+    EXPECT_NE(err_.str().find("could not be written"), std::string::npos) << err_.str();
+  }
 }
 
 }  // namespace

@@ -12,6 +12,9 @@
 #include "client/ctl/local_daemon.h"
 #include "client/ctl/sample.h"
 #include "client/ctl/table.h"
+#include "codec/base/profile.h"
+#include "codec/base/types.h"
+#include "codec/codebook.h"
 #include "gtest/gtest.h"
 
 namespace kvcompd::client {
@@ -196,12 +199,106 @@ TEST_F(CommandsTest, ContainersCanBeInspected) {
   }
 }
 
+TEST_F(CommandsTest, ACodebookSetCanBeInspected) {
+  codec::CodebookTrainer trainer(Sha256("model"), *Profile::Parse("kvcomp:rel_k=0.05,rel_v=0.1"));
+  const std::vector<uint32_t> counts(256, 1);
+  trainer.Add(2, Tensor::kK, counts);
+  trainer.Add(2, Tensor::kV, counts);
+  const auto set = trainer.Build();
+  const auto folder = TemporaryFolder::Create();
+  const std::string path = (*folder)->path() + "/set.kvcs";
+  ASSERT_TRUE(WriteFileBytes(path, AsBytes(set->canonical_bytes())).ok());
+  const auto inspect = [this](std::vector<std::string> words) {
+    out_.str("");
+    return RunCommandLine(commands_, words, out_, err_);
+  };
+  EXPECT_EQ(inspect({"inspect", path, "--json"}), kExitOk) << err_.str();
+  const Json report = Json::parse(out_.str(), nullptr, false);
+  EXPECT_EQ(report["id"], set->id().Hex());
+  ASSERT_EQ(report["books"].size(), 4u);
+  EXPECT_EQ(report["books"][0]["layer"], 2);
+  EXPECT_TRUE(report["books"][3]["layer"].is_null());
+  EXPECT_EQ(inspect({"inspect", path}), kExitOk);
+  EXPECT_NE(out_.str().find("others"), std::string::npos) << out_.str();
+  EXPECT_EQ(inspect({"inspect", path, "--tiles"}), kExitUsage);
+  ASSERT_TRUE(WriteFileBytes(path, AsBytes(set->canonical_bytes().substr(0, 40))).ok());
+  EXPECT_EQ(inspect({"inspect", path}), kExitFailed);
+}
+
+TEST_F(CommandsTest, AFailureNamesTheFirstBlocksReason) {
+  EXPECT_EQ(Run({"get", kStory, Tenant()}), kExitFailed);
+  EXPECT_NE(err_.str().find("NOT_FOUND: 4 of 4 blocks were not read; the first: NOT_FOUND NOT_STORED"),
+            std::string::npos)
+      << err_.str();
+  const auto folder = TemporaryFolder::Create();
+  const Json json = RunJson({"get", kStory, Tenant(), "--container=" + (*folder)->path()}, kExitFailed);
+  EXPECT_EQ(json["blocks"].size(), 4u);
+  EXPECT_EQ(json["blocks"][3]["ok"], false);
+  EXPECT_NE(err_.str().find("NOT_STORED"), std::string::npos) << err_.str();
+}
+
+TEST_F(CommandsTest, WhatWouldBeIgnoredIsWrongUsage) {
+  const std::vector<std::vector<std::string>> wrong = {
+      {"get", kStory, "--container=x", "--verify"},
+      {"get", kStory, "--container=x", "--out=y"},
+      {"get", kStory, "--container=x", "--form=encoded"},
+      {"put", kStory, kPrefixA},
+      {"put", kStory, "--codebooks=x"},
+      {"put", "a.kvcb"},
+      {"put", "a.kvcb", kStory, "--name=n"},
+      {"put", "a.kvcb", "--name=n", "--form=encoded"},
+      {"put", kStory, "--block-tokens=17"},
+      {"put", kStory, "--deadline=25h"},
+      {"put", kStory, "--salt=" + std::string(257, 's')},
+      {"rm", "--name=n"},
+      {"rm", "--key=0011"},
+      {"match", "--name=n"},
+      {"exists", "--name=n", "--key=00112233445566778899aabbccddeeff", "--block-tokens=64"},
+      {"watch"},
+      {"stat", "--tenant=t"},
+      {"drain", "--salt=s"},
+      {"ns", "--profile=raw"},
+      {"watch", kStory, "--progress"},
+  };
+  for (const auto& words : wrong) {
+    EXPECT_EQ(Run(words), kExitUsage) << words[0] << " " << words.back() << ": " << err_.str();
+  }
+}
+
+TEST_F(CommandsTest, WhatNeedsADaemonThatIsThereSaysSo) {
+  unsetenv("KVCOMPD_ADDRESS");
+  const std::string key = "--key=00112233445566778899aabbccddeeff";
+  const std::vector<std::vector<std::string>> commands = {{"stat"},
+                                                          {"ns"},
+                                                          {"ns", "flush", "00"},
+                                                          {"ns", "set-profile", "00", "raw"},
+                                                          {"drain"},
+                                                          {"trim", "--target=1MiB"},
+                                                          {"watch", kStory},
+                                                          {"rm", kStory},
+                                                          {"pin", kStory},
+                                                          {"unpin", kStory},
+                                                          {"rm", "--name=n", key},
+                                                          {"exists", "--name=n", key}};
+  for (const auto& words : commands) {
+    std::ostringstream out, err;
+    EXPECT_EQ(RunCommandLine(commands_, words, out, err), kExitUsage) << words[0];
+    EXPECT_NE(err.str().find("--address"), std::string::npos) << err.str();
+  }
+}
+
+TEST_F(CommandsTest, EpochsAreText) {
+  const Json stat = RunJson({"stat"});
+  EXPECT_EQ(stat["epoch"].get<std::string>().size(), 16u);
+}
+
 TEST_F(CommandsTest, StartsADaemonOfItsOwn) {
   setenv("KVCOMPD_BINARY", std::filesystem::absolute("server/kvcompd").c_str(), 1);
   unsetenv("KVCOMPD_ADDRESS");
   const std::vector<std::string> words = {"put", kStory, "--json"};
   EXPECT_EQ(RunCommandLine(commands_, words, out_, err_), kExitOk) << err_.str();
   EXPECT_EQ(Json::parse(out_.str(), nullptr, false)["wanted"], 4);
+  EXPECT_NE(err_.str().find("a daemon of its own"), std::string::npos) << err_.str();
 }
 
 TEST_F(CommandsTest, AnAddressThatNobodyListensAtFailsInTime) {

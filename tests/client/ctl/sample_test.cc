@@ -49,11 +49,13 @@ TEST(SampleTest, LoadsByAnyOfItsNames) {
     EXPECT_EQ(Load(std::string(kStory) + suffix).model, "tiny1m") << suffix;
   }
   EXPECT_EQ(LoadSample("tests/data/nothing").status().code(), absl::StatusCode::kNotFound);
-  const auto stems = FindSamples("tests/data");
-  ASSERT_TRUE(stems.ok());
-  EXPECT_EQ(*stems,
+  const auto samples = FindKvFiles("tests/data");
+  ASSERT_TRUE(samples.ok());
+  std::vector<std::string> stems;
+  for (const KvFileName& sample : *samples) stems.push_back(sample.stem);
+  EXPECT_EQ(stems,
             (std::vector<std::string>{"tests/data/docs6m.prefix_a", "tests/data/docs6m.prefix_b", kStory}));
-  EXPECT_FALSE(FindSamples("tests/nowhere").ok());
+  EXPECT_FALSE(FindKvFiles("tests/nowhere").ok());
 }
 
 TEST(SampleTest, KeysChainOverTheContext) {
