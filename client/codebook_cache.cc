@@ -45,6 +45,14 @@ absl::StatusOr<CodebookCache::Set> CodebookCache::Find(const Digest& id, const P
       if (set == nullptr) set = codec::CodebookSet::BuiltIn(profile);
       return set;
     }
+  }
+  return Find(id, deadline);
+}
+
+absl::StatusOr<CodebookCache::Set> CodebookCache::Find(const Digest& id, const Deadline& deadline) {
+  if (id.IsZero()) return Set();
+  {
+    MutexLock lock(&mutex_);
     if (auto it = sets_.find(id); it != sets_.end()) return it->second;
   }
   auto set = FetchSet(std::string(id.view()), deadline);

@@ -9,7 +9,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
 #include "client/ctl/child_process.h"
 #include "client/ctl/demo_case.h"
@@ -131,11 +130,6 @@ Json JoinRows(const Json& prefill_rows, const Json& decode_rows, std::vector<std
   return rows;
 }
 
-// Without the options that stand at their defaults.
-std::string ShortProfile(const std::string& text) {
-  return absl::StrReplaceAll(text, {{",k_unit=block", ""}, {",strict=0", ""}});
-}
-
 std::string LatencyText(const Json& times) {
   return absl::StrFormat("%.2f / %.2f", times["p50_ms"].get<double>(), times["p99_ms"].get<double>());
 }
@@ -152,13 +146,12 @@ void PrintTable(const Json& rows, std::ostream& out) {
     const auto gb_per_s = [&row](const char* form) {
       return absl::StrFormat("%.3f", row[form]["gb_per_s"].get<double>());
     };
-    table.AddRow({row["model"], ShortProfile(row["profile"]), row["codebooks"], row["blocks"].dump(),
-                  row["reused_blocks"].dump(), number("%.2f", "ratio_codec"),
-                  number("%.2f", "ratio_effective"), number("%.4f", "max_error_over_r"),
-                  number("%.4f", "max_error_over_bound"),
-                  attention ? number("%.4f", "attention_relative_l2") : "-", number("%.3f", "put_gb_per_s"),
-                  gb_per_s("get_decoded"), gb_per_s("get_encoded"), LatencyText(row["get_decoded"]),
-                  LatencyText(row["get_encoded"])});
+    table.AddRow(
+        {row["model"], row["profile"], row["codebooks"], row["blocks"].dump(), row["reused_blocks"].dump(),
+         number("%.2f", "ratio_codec"), number("%.2f", "ratio_effective"), number("%.4f", "max_error_over_r"),
+         number("%.4f", "max_error_over_bound"), attention ? number("%.4f", "attention_relative_l2") : "-",
+         number("%.3f", "put_gb_per_s"), gb_per_s("get_decoded"), gb_per_s("get_encoded"),
+         LatencyText(row["get_decoded"]), LatencyText(row["get_encoded"])});
   }
   table.Print(out);
 }
