@@ -18,7 +18,7 @@ constexpr uint64_t kMaxIndexBytesPerTile = 64;  // index entry, padding and a sh
 // small.
 uint64_t MaxSegmentBytes(uint64_t raw_bytes, uint32_t heads, uint32_t tokens) {
   const uint64_t tiles = uint64_t{heads} * ((tokens + kTileTokens - 1) / kTileTokens);
-  return 2 * raw_bytes + tiles * kMaxIndexBytesPerTile + (64 << 10);
+  return 2 * raw_bytes + tiles * kMaxIndexBytesPerTile + (128 << 10);
 }
 
 }  // namespace
@@ -215,6 +215,7 @@ absl::Status BlockReceiver::OnHeaderPiece(const v1::GetChunk& chunk, const BulkV
     set = *digest;
   }
   header_set_ = set;
+  header_class_ = chunk.has_error_class() ? std::optional(chunk.error_class()) : std::nullopt;
   const absl::Status status = AcceptHeader();
   header_bytes_.clear();
   return status;
@@ -240,18 +241,20 @@ absl::Status BlockReceiver::AcceptHeader() {
     return Fail(v1::REASON_WRONG_PLACE,
                 absl::DataLossError("the container names another codebook set than its chunk"));
   }
-  if (plan_->options.max_error.has_value() &&
-      header->error_bound > static_cast<float>(*plan_->options.max_error)) {
+  const float error_class = header_class_.value_or(header->error_bound);
+  if (error_class != 0 && error_class != header->error_bound) {
+    return Fail(v1::REASON_MALFORMED,
+                absl::DataLossError(absl::StrCat("the block's error class is ", error_class,
+                                                 ", and must be 0 or its header's ", header->error_bound)));
+  }
+  if (plan_->options.max_error.has_value() && error_class > static_cast<float>(*plan_->options.max_error)) {
     return Fail(v1::REASON_ERROR_TOO_LARGE,
-                absl::FailedPreconditionError(absl::StrCat("the block's error bound is ", header->error_bound,
+                absl::FailedPreconditionError(absl::StrCat("the block's error class is ", error_class,
                                                            ", max_error is ", *plan_->options.max_error)));
   }
-  auto profile = Profile::Parse(header->profile);
-  if (!profile.ok())
-    return Fail(v1::REASON_UNSUPPORTED, absl::UnimplementedError(profile.status().message()));
-  auto set = plan_->session->codebooks().Find(header->codebook_set, *profile, plan_->deadline, plan_->cancel);
+  auto set = plan_->session->codebooks().Find(header->codebook_set, plan_->deadline, plan_->cancel);
   if (!set.ok()) return Fail(v1::REASON_CODEBOOK_MISSING, set.status());
-  headers_.push_back({*std::move(header), *std::move(set)});
+  headers_.push_back({*std::move(header), error_class, *std::move(set)});
   return absl::OkStatus();
 }
 
@@ -281,6 +284,14 @@ absl::StatusOr<EncodedSegment> BlockReceiver::OpenSegment(const Run& run) const 
       shape.dtype != plan_->group.dtype || shape.channels != plan_->group.head_dim(run.tensor)) {
     return absl::DataLossError("a segment is of another place or shape than its chunk says");
   }
+  // All tiles are raw where the class is 0; the index says so before anything is decoded.
+  for (uint32_t head = 0; header->error_class == 0 && head < shape.heads; ++head) {
+    for (uint32_t g = 0; g < shape.groups(); ++g) {
+      if (view->tile(head, g).mode != codec::TileMode::kRaw) {
+        return absl::DataLossError("a block was announced as bit-exact and has a tile that is not raw");
+      }
+    }
+  }
   EncodedSegment segment;
   segment.block = number_;
   segment.layer = run.layer;
@@ -307,10 +318,14 @@ void BlockReceiver::Unpack(Run* run) const {
     return;
   }
   thread_local codec::Workspace workspace;
-  const codec::Codebook* book =
-      segment->codebooks == nullptr ? nullptr : segment->codebooks->Find(segment->place.layer, run->tensor);
+  const auto book = codec::FindBook(segment->header->codebook_set, segment->codebooks.get(),
+                                    segment->place.layer, run->tensor);
+  if (!book.ok()) {
+    run->status = book.status();
+    return;
+  }
   std::vector<std::byte> values(segment->view.shape().raw_bytes());
-  run->status = segment->view.Decode(segment->place, 0, run->head_count, book, &workspace, values);
+  run->status = segment->view.Decode(segment->place, 0, run->head_count, *book, &workspace, values);
   if (!run->status.ok()) return;
   run->status = target_.buffer->Scatter(target_, run->layer, run->tensor,
                                         run->head_begin - plan_->shard.head_begin, tokens_, 0, values);

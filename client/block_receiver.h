@@ -78,6 +78,7 @@ class BlockReceiver {
  private:
   struct Header {
     codec::BlockHeader header;
+    float error_class = 0;
     std::shared_ptr<const codec::CodebookSet> codebooks;
   };
   struct Layer {
@@ -113,6 +114,7 @@ class BlockReceiver {
   std::deque<Header> headers_;
   std::vector<std::byte> header_bytes_;  // of a header on its way in
   Digest header_set_;
+  std::optional<float> header_class_;  // as announced
   v1::Reason reason_ = v1::REASON_UNSPECIFIED;
 };
 

@@ -81,7 +81,7 @@ struct EncodedSegment {
   const codec::BlockHeader* header = nullptr;  // of the stored container that it belongs to
   codec::SegmentView view;
   codec::SegmentPlace place;
-  std::shared_ptr<const codec::CodebookSet> codebooks;  // null for a codec without books
+  std::shared_ptr<const codec::CodebookSet> codebooks;  // null: the built-in books, or a codec without
 };
 
 struct GetOptions {

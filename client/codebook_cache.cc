@@ -46,6 +46,15 @@ absl::StatusOr<CodebookCache::Set> CodebookCache::Find(const Digest& id, const P
       if (set == nullptr) set = codec::CodebookSet::BuiltIn(profile);
       return set;
     }
+  }
+  return Find(id, deadline, cancel);
+}
+
+absl::StatusOr<CodebookCache::Set> CodebookCache::Find(const Digest& id, const Deadline& deadline,
+                                                       const CancelPtr& cancel) {
+  if (id.IsZero()) return Set();
+  {
+    MutexLock lock(&mutex_);
     if (auto it = sets_.find(id); it != sets_.end()) return it->second;
   }
   auto set = FetchSet(std::string(id.view()), deadline, cancel);

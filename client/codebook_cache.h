@@ -36,7 +36,10 @@ class CodebookCache {
 
   CodebookCache(const Fingerprint& fingerprint, const Clock* clock, int64_t refresh_us, Fetch fetch);
 
-  // Null for a profile without books. NOT_FOUND: the daemon does not have it; DATA_LOSS; what the fetch says.
+  // The set that a stored block names; null for id zero: the built-in books (codec::FindBook).
+  // NOT_FOUND: the daemon does not have it; DATA_LOSS; what the fetch says.
+  absl::StatusOr<Set> Find(const Digest& id, const Deadline& deadline, const CancelPtr& cancel = nullptr);
+  // The same for writers: the built-in set for id zero, null for a profile without books.
   absl::StatusOr<Set> Find(const Digest& id, const Profile& profile, const Deadline& deadline,
                            const CancelPtr& cancel = nullptr);
   // The set if it is here, else null; nobody is asked.

@@ -44,6 +44,7 @@ absl::StatusOr<ContainerBuilder::Segment> ContainerBuilder::Encode(uint32_t laye
   codec::EncodeParams params{.profile = profile_};
   if (codebooks_ != nullptr) params.book = codebooks_->Find(place.layer, tensor);
   Segment segment;
+  segment.tensor = tensor;
   const uint64_t bound = codec::SegmentBound(shape, *codec_);
   segment.memory = std::make_shared_for_overwrite<std::byte[]>(bound);
   auto bytes = codec::EncodeSegment(*codec_, place, shape, values, params, &workspace,
@@ -57,16 +58,11 @@ void ContainerBuilder::Account(const Segment& segment) {
   const uint64_t offset = AlignUp(end_);
   extents_.push_back({offset, segment.bytes});
   end_ = offset + segment.bytes;
-  stats_.Add(segment.stats);
+  quality_.Add(segment.tensor, segment.stats);
 }
 
 std::string ContainerBuilder::Footer() const {
-  codec::QualityRecord quality;
-  quality.max_error_over_r = static_cast<float>(stats_.max_error_over_r);
-  quality.tiles = static_cast<uint32_t>(stats_.tiles);
-  quality.raw_tiles = static_cast<uint32_t>(stats_.raw_tiles);
-  quality.raw_bytes = header_.raw_bytes();
-  return codec::SerializeFooter(extents_, quality,
+  return codec::SerializeFooter(extents_, quality_,
                                 AlignUp(end_) + codec::FooterBytes(static_cast<uint32_t>(extents_.size())));
 }
 

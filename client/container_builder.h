@@ -23,6 +23,7 @@ namespace kvcompd::client {
 class ContainerBuilder {
  public:
   struct Segment {
+    Tensor tensor = Tensor::kK;
     std::shared_ptr<std::byte[]> memory;
     uint64_t bytes = 0;
     codec::EncodeStats stats;
@@ -47,7 +48,7 @@ class ContainerBuilder {
   std::shared_ptr<const codec::CodebookSet> codebooks_;
   std::vector<codec::SegmentExtent> extents_;
   uint64_t end_;  // of what was accounted
-  codec::EncodeStats stats_;
+  codec::QualityRecord quality_;
 };
 
 }  // namespace kvcompd::client

@@ -25,15 +25,12 @@ absl::Status Corrupt(absl::string_view what) {
 }
 
 size_t CanonicalHeaderBytes(size_t layers, size_t profile_bytes) {
-  const size_t bytes = kFixedBytes + 2 * layers + profile_bytes + kCrcBytes;
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  return AlignUp(kFixedBytes + 2 * layers + profile_bytes + kCrcBytes, kAlignment);
 }
 
-bool AllZero(ByteSpan bytes) {
-  for (std::byte b : bytes) {
-    if (b != std::byte{0}) return false;
-  }
-  return true;
+// The header's CRC is right, so a number beyond the limits of this version is a newer version's.
+absl::Status Newer(absl::string_view what) {
+  return absl::UnimplementedError(absl::StrCat("block header: ", what));
 }
 
 bool ValidHeadDim(uint32_t channels, DType dtype) {
@@ -42,21 +39,22 @@ bool ValidHeadDim(uint32_t channels, DType dtype) {
 }
 
 absl::Status CheckFields(const BlockHeader& h) {
-  if (ElementBytes(h.dtype) == 0) return Corrupt("not a dtype");
-  if (h.tokens == 0 || h.tokens > kMaxBlockTokens) return Corrupt("tokens out of range");
-  if (h.shard.group > kMaxGroupId) return Corrupt("group out of range");
-  if (h.shard.head_count == 0 || h.shard.head_count > kMaxHeads ||
-      h.shard.head_begin > kMaxHeads - h.shard.head_count) {
-    return Corrupt("heads out of range");
+  if (h.tokens == 0 || h.shard.head_count == 0 || h.shard.layer_count == 0 || h.head_dim_k == 0) {
+    return Corrupt("no tokens, heads, layers or channels");
   }
-  if (h.shard.layer_count == 0 || h.shard.layer_count > kMaxLayers ||
-      h.shard.layer_begin > kMaxLayers - h.shard.layer_count) {
-    return Corrupt("layers out of range");
+  if (ElementBytes(h.dtype) == 0) return Newer("a dtype that is not known here");
+  if (h.tokens > kMaxBlockTokens) return Newer("tokens over the limit");
+  if (h.shard.group > kMaxGroupId) return Newer("group over the limit");
+  if (h.shard.head_count > kMaxHeads || h.shard.head_begin > kMaxHeads - h.shard.head_count) {
+    return Newer("heads over the limit");
   }
-  if (!ValidHeadDim(h.head_dim_k, h.dtype)) return Corrupt("head_dim_k out of range");
-  if (h.head_dim_v != 0 && (h.dtype == DType::kOpaque || !ValidHeadDim(h.head_dim_v, h.dtype))) {
-    return Corrupt("head_dim_v out of range");
+  if (h.shard.layer_count > kMaxLayers || h.shard.layer_begin > kMaxLayers - h.shard.layer_count) {
+    return Newer("layers over the limit");
   }
+  if (!ValidHeadDim(h.head_dim_k, h.dtype)) return Newer("head_dim_k outside the limits");
+  if (h.head_dim_v != 0 && h.dtype == DType::kOpaque) return Corrupt("opaque with V");
+  if (h.head_dim_v != 0 && !ValidHeadDim(h.head_dim_v, h.dtype))
+    return Newer("head_dim_v outside the limits");
   // As bits: negative numbers (-0 too), infinities and NaN are all above 1.
   if (std::bit_cast<uint32_t>(h.error_bound) > kOneAsF32) return Corrupt("error bound out of range");
   return absl::OkStatus();
@@ -64,8 +62,8 @@ absl::Status CheckFields(const BlockHeader& h) {
 
 // Layer list, profile and, in this minor version, padding: what follows the fixed fields.
 absl::Status ReadLists(ByteReader* r, uint32_t profile_bytes, size_t header_bytes, BlockHeader* h) {
-  if (profile_bytes == 0 || profile_bytes > Profile::kMaxTextBytes)
-    return Corrupt("profile length out of range");
+  if (profile_bytes == 0) return Corrupt("no profile");
+  if (profile_bytes > Profile::kMaxTextBytes) return Newer("profile over the limit");
   const size_t canonical_bytes = CanonicalHeaderBytes(h->shard.layer_count, profile_bytes);
   if (header_bytes < canonical_bytes || (h->minor <= kFormatMinor && header_bytes != canonical_bytes)) {
     return Corrupt("header_bytes does not follow from the fields");

@@ -49,8 +49,9 @@ std::vector<uint64_t> BuiltInCounts(QuantUnit unit, uint32_t symbols) {
 
 }  // namespace
 
-uint32_t AlphabetSize(double rel) {
-  const double levels = (1.0 / rel) * (1.0 + 1.0 / 128);
+uint32_t AlphabetSize(double rel, bool strict) {
+  const double steps = 1.0 / rel;
+  const double levels = (strict ? (4.0 / 3.0) * steps : steps) * (1.0 + 1.0 / 128);
   if (!(levels < kMaxSymbols)) return kMaxSymbols;
   return std::min<uint32_t>(static_cast<uint32_t>(levels) + 3, kMaxSymbols);
 }

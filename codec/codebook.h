@@ -31,9 +31,12 @@ inline constexpr uint32_t kMaxSymbols = 256;
 inline constexpr uint32_t kMaxCodeBits = 12;  // of books this encoder builds and every decoder takes
 
 // Number of codes that the quantiser can produce at a relative step (FORMAT.md, "Alphabet"); at most 256.
-uint32_t AlphabetSize(double rel);
-// The middle of the codes that a unit's values use (the last codes are for rounding only), and so the
-// cheapest to write: the code of a constant unit's values.
+uint32_t AlphabetSize(double rel, bool strict);
+inline uint32_t AlphabetSize(const Profile& profile, Tensor tensor) {
+  return AlphabetSize(profile.rel(tensor), profile.strict);
+}
+// The code of a constant unit's values: about the middle of the codes that a unit's values use (the last
+// codes are for rounding only), and so among the cheapest to write.
 constexpr uint32_t MiddleCode(uint32_t symbols) { return symbols < 3 ? 0 : (symbols - 3) / 2; }
 
 // What shares one scale and zero point. The numbers are frozen in the file format.
@@ -80,11 +83,13 @@ const Codebook& BuiltInBook(QuantUnit unit, uint32_t symbols);
 class CodebookSet {
  public:
   static constexpr uint16_t kAnyLayer = 0xffff;
-  static constexpr size_t kMaxBytesPerBook = 64 * 1024;
   static constexpr size_t kMaxBytes = 16 * 1024 * 1024;
+  // One a layer of a model's 16 groups, and one of all layers.
+  static constexpr size_t kMaxBooksPerTensor = 16 * kMaxLayers + 1;
+  static constexpr size_t kMaxBooks = 2 * kMaxBooksPerTensor;
 
-  // Parses canonical bytes. DATA_LOSS: malformed, not canonical or over a limit; UNIMPLEMENTED: newer
-  // version.
+  // Parses canonical bytes. DATA_LOSS: malformed, not canonical or over a limit; UNIMPLEMENTED: a newer
+  // version, tensor, or profile.
   static absl::StatusOr<std::shared_ptr<const CodebookSet>> Parse(std::string_view canonical_bytes);
   // The set that serves until samples suffice: books from a fixed integer formula, for any fingerprint
   // (its fingerprint field is zero). Its id is a constant of the format version and profile.
@@ -94,7 +99,7 @@ class CodebookSet {
   const std::string& canonical_bytes() const { return canonical_bytes_; }
   const Fingerprint& fingerprint() const { return fingerprint_; }
   const std::string& profile_text() const { return profile_text_; }
-  // Null where the set has no book for it (profiles without books).
+  // Null only where the profile's codec has no books: other sets have a book of all layers for K and V.
   const Codebook* Find(uint32_t layer, Tensor tensor) const;
 
  private:
@@ -107,6 +112,12 @@ class CodebookSet {
   std::map<std::pair<uint16_t, uint8_t>, Codebook> books_;
 };
 
+// The book of a layer's K or V of a block that names set `id`: null, for the built-in one, where the id is
+// zero; else `set` holds it. NOT_FOUND: there is no set; DATA_LOSS: it is another one or has no books. So a
+// block that names a set is never decoded with a built-in book.
+absl::StatusOr<const Codebook*> FindBook(const Digest& id, const CodebookSet* set, uint32_t layer,
+                                         Tensor tensor);
+
 // Collects histograms and builds sets. Not thread-safe: the caller locks.
 class CodebookTrainer {
  public:
@@ -118,7 +129,8 @@ class CodebookTrainer {
   // set has no book.
   uint64_t CostBits(const CodebookSet& set) const;
   // A book for each (layer, tensor) that was added, and kAnyLayer books of all layers' counts together (the
-  // built-in one for a tensor without samples). Null where the profile has no books or nothing was added.
+  // built-in one for a tensor without samples). Of more layers than a set may have books, the lowest get one
+  // of their own. Null where the profile has no books or nothing was added.
   std::shared_ptr<const CodebookSet> Build() const;
 
  private:

@@ -59,7 +59,7 @@ absl::Status ParseBooks(ByteReader* r, const Profile& profile, Books* books) {
   const uint16_t count = r->U16();
   if (!r->ok()) return Malformed("truncated");
   // A book is small here and a few KiB once parsed: no more of them than layers that a model may have.
-  if (count > 2 * (kMaxLayers + 1)) return Malformed("more books than a model has layers");
+  if (count > CodebookSet::kMaxBooks) return Malformed("more books than a model has layers");
   if (count > 0 && profile.codec != CodecId::kKvcomp) return Malformed("the profile's codec has no books");
   for (uint16_t i = 0; i < count; ++i) {
     const uint16_t layer = r->U16();
@@ -67,10 +67,10 @@ absl::Status ParseBooks(ByteReader* r, const Profile& profile, Books* books) {
     const uint16_t symbols = r->U16();
     if (!r->ok()) return Malformed("truncated");
     if (tensor != static_cast<uint8_t>(Tensor::kK) && tensor != static_cast<uint8_t>(Tensor::kV)) {
-      return Malformed("unknown tensor");
+      return absl::UnimplementedError(absl::StrCat("codebook set: tensor ", tensor, " is not known here"));
     }
     if (reserved != 0) return Malformed("a reserved byte is not zero");
-    if (symbols != AlphabetSize(profile.rel(static_cast<Tensor>(tensor)))) {
+    if (symbols != AlphabetSize(profile, static_cast<Tensor>(tensor))) {
       return Malformed("a book's alphabet is not the profile's");
     }
     const std::pair<uint16_t, uint8_t> place{layer, tensor};
@@ -78,6 +78,12 @@ absl::Status ParseBooks(ByteReader* r, const Profile& profile, Books* books) {
     auto book = ParseLengths(r, symbols);
     if (!book.ok()) return book.status();
     books->emplace_hint(books->end(), place, *std::move(book));
+  }
+  if (profile.codec != CodecId::kKvcomp) return absl::OkStatus();
+  for (const Tensor t : {Tensor::kK, Tensor::kV}) {
+    if (!books->contains({CodebookSet::kAnyLayer, static_cast<uint8_t>(t)})) {
+      return Malformed("no book of all layers for K or V");
+    }
   }
   return absl::OkStatus();
 }
@@ -95,8 +101,12 @@ absl::StatusOr<std::shared_ptr<const CodebookSet>> CodebookSet::Parse(std::strin
   const uint16_t text_bytes = r.U16();
   if (!r.ok() || !fingerprint.ok() || text_bytes > Profile::kMaxTextBytes) return Malformed("header");
   const std::string_view text = AsChars(r.Bytes(text_bytes));
+  if (!r.ok()) return Malformed("truncated");
   const auto profile = Profile::Parse(text);
-  if (!r.ok() || !profile.ok() || profile->Text() != text) return Malformed("the profile is not canonical");
+  if (absl::IsUnimplemented(profile.status())) {
+    return absl::UnimplementedError(absl::StrCat("codebook set: ", profile.status().message()));
+  }
+  if (!profile.ok() || profile->Text() != text) return Malformed("the profile is not canonical");
 
   std::shared_ptr<CodebookSet> set(new CodebookSet);
   if (auto s = ParseBooks(&r, *profile, &set->books_); !s.ok()) return s;
@@ -113,7 +123,7 @@ std::shared_ptr<const CodebookSet> CodebookSet::BuiltIn(const Profile& profile) 
   if (profile.codec == CodecId::kKvcomp) {
     for (const Tensor t : {Tensor::kK, Tensor::kV}) {
       set->books_.emplace(std::pair(kAnyLayer, static_cast<uint8_t>(t)),
-                          BuiltInBook(UnitOf(profile, t), AlphabetSize(profile.rel(t))));
+                          BuiltInBook(UnitOf(profile, t), AlphabetSize(profile, t)));
     }
   }
   set->profile_text_ = profile.Text();
@@ -130,6 +140,18 @@ const Codebook* CodebookSet::Find(uint32_t layer, Tensor tensor) const {
   return it == books_.end() ? nullptr : &it->second;
 }
 
+absl::StatusOr<const Codebook*> FindBook(const Digest& id, const CodebookSet* set, uint32_t layer,
+                                         Tensor tensor) {
+  if (id.IsZero()) return nullptr;
+  if (set == nullptr) {
+    return absl::NotFoundError(absl::StrCat("the block's codebook set ", id.Hex(), " is missing"));
+  }
+  if (set->id() != id) return absl::DataLossError("the block names another codebook set");
+  const Codebook* const book = set->Find(layer, tensor);
+  if (book == nullptr) return absl::DataLossError("the block's codebook set has no books");
+  return book;
+}
+
 CodebookTrainer::CodebookTrainer(const Fingerprint& fingerprint, const Profile& profile)
     : fingerprint_(fingerprint), profile_(profile) {}
 
@@ -137,7 +159,7 @@ void CodebookTrainer::Add(uint32_t layer, Tensor tensor, std::span<const uint32_
   if (profile_.codec != CodecId::kKvcomp) return;
   const auto key = static_cast<uint16_t>(std::min<uint32_t>(layer, CodebookSet::kAnyLayer));
   auto& sums = counts_[{key, static_cast<uint8_t>(tensor)}];
-  sums.resize(AlphabetSize(profile_.rel(tensor)));
+  sums.resize(AlphabetSize(profile_, tensor));
   for (size_t s = 0; s < std::min(sums.size(), counts.size()); ++s) {
     sums[s] += counts[s];
     samples_ += counts[s];
@@ -157,18 +179,25 @@ uint64_t CodebookTrainer::CostBits(const CodebookSet& set) const {
   return bits;
 }
 
+// A book has at most 6 + 128 bytes, so the number of books keeps the size, too.
+static_assert(CodebookSet::kMaxBooks * (6 + kMaxSymbols / 2) + Profile::kMaxTextBytes + 64 <
+              CodebookSet::kMaxBytes);
+static_assert(CodebookSet::kMaxBooks < 1 << 16);
+
 std::shared_ptr<const CodebookSet> CodebookTrainer::Build() const {
   if (samples_ == 0) return nullptr;
   std::shared_ptr<CodebookSet> set(new CodebookSet);
   for (const Tensor t : {Tensor::kK, Tensor::kV}) {
     const auto tensor = static_cast<uint8_t>(t);
-    std::vector<uint64_t> total(AlphabetSize(profile_.rel(t)));
+    std::vector<uint64_t> total(AlphabetSize(profile_, t));
+    size_t books = 0;
     bool any = false;
     for (const auto& [place, sums] : counts_) {
       if (place.second != tensor) continue;
       any = true;
       for (size_t s = 0; s < total.size(); ++s) total[s] += sums[s];
-      if (place.first != CodebookSet::kAnyLayer) set->books_.emplace(place, Codebook::FromCounts(sums));
+      if (place.first == CodebookSet::kAnyLayer || ++books >= CodebookSet::kMaxBooksPerTensor) continue;
+      set->books_.emplace(place, Codebook::FromCounts(sums));
     }
     set->books_.emplace(std::pair(CodebookSet::kAnyLayer, tensor),
                         any ? Codebook::FromCounts(total)

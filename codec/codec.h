@@ -6,7 +6,8 @@
 //
 //   const Codec& codec = *FindCodec(CodecId::kKvcomp);
 //   Workspace ws;
-//   auto n = codec.EncodeGroup(shape, values, params, ws.Get(codec.WorkspaceBytes(shape)), &out);
+//   auto s = codec.EncodeGroup(shape, values, stride, params, ws.Get(codec.WorkspaceBytes(shape)), &out,
+//   &stats);
 #ifndef KVCOMPD_CODEC_CODEC_H_
 #define KVCOMPD_CODEC_CODEC_H_
 
@@ -36,7 +37,11 @@ struct GroupShape {
   absl::Status Validate() const;  // INVALID_ARGUMENT: a field out of the ranges above
 };
 
-// How a tile's payload is written. Frozen in the file format; further modes belong to later codecs.
+// Payloads and group headers start at multiples of this in their segment.
+inline constexpr uint64_t kPayloadAlignment = 16;
+
+// How a tile's payload is written. Frozen in the file format. 0 is raw for every codec; 1 to 255 are each
+// codec's own, and these are kvcomp's.
 enum class TileMode : uint8_t {
   kRaw = 0,      // the values, [tokens, channels], little-endian
   kHuffman = 1,  // kvcomp: canonical Huffman with the segment's book
@@ -87,6 +92,9 @@ class Codec {
  public:
   virtual ~Codec() = default;
   virtual CodecId id() const = 0;
+  // Whether every value comes back bit by bit, whatever the profile.
+  virtual bool bit_exact() const = 0;
+  virtual bool KnowsMode(TileMode mode) const = 0;  // kRaw: always
 
   // Upper bounds; a tile is never longer than its raw form.
   virtual uint32_t GroupHeaderBound(const GroupShape& shape) const = 0;
@@ -100,7 +108,11 @@ class Codec {
                                    uint64_t head_stride_bytes, const EncodeParams& params,
                                    MutableByteSpan workspace, GroupOutput* out, EncodeStats* stats) const = 0;
 
-  // Decodes head `head` (0-based within the group's heads as encoded) into `values`, [tokens, channels].
+  // Whether a group header is one that this codec writes for the shape, or empty. DATA_LOSS; UNIMPLEMENTED:
+  // it has what a newer version added.
+  virtual absl::Status CheckGroupHeader(const GroupShape& shape, ByteSpan header) const = 0;
+
+  // Decodes one tile into `values`, [tokens, channels].
   // book: as in EncodeParams. DATA_LOSS: bytes that no encoder writes, or another alphabet than the book's;
   // UNIMPLEMENTED: a mode not known here; INVALID_ARGUMENT, FAILED_PRECONDITION as above. Never reads outside
   // `header` and `payload`, never writes outside `values`, whatever the bytes are.

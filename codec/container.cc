@@ -21,18 +21,35 @@ absl::Status Corrupt(absl::string_view what) {
   return absl::DataLossError(absl::StrCat("container: ", what));
 }
 
+bool ValidError(float error) { return std::isfinite(error) && !std::signbit(error); }
+
 struct Footer {
   QualityRecord quality;
   uint64_t bytes = 0;
   std::vector<SegmentExtent> extents;
 };
 
-absl::Status CheckQuality(const QualityRecord& q) {
-  if (!std::isfinite(q.max_error_over_r) || std::signbit(q.max_error_over_r) || q.raw_tiles > q.tiles) {
+absl::Status CheckErrors(const QualityRecord& q, const BlockHeader& header) {
+  if (!ValidError(q.max_error_over_r_k) || !ValidError(q.max_error_over_r_v) ||
+      (header.head_dim_v == 0 && q.max_error_over_r_v != 0)) {
     return Corrupt("quality record out of range");
   }
   return absl::OkStatus();
 }
+
+// Adds a segment to the counts of a quality record.
+void Count(const SegmentView& segment, QualityRecord* quality) {
+  const SegmentShape& shape = segment.shape();
+  quality->raw_bytes += shape.raw_bytes();
+  quality->tiles += shape.heads * shape.groups();
+  for (uint32_t head = 0; head < shape.heads; ++head) {
+    for (uint32_t g = 0; g < shape.groups(); ++g) {
+      quality->raw_tiles += segment.tile(head, g).mode == TileMode::kRaw;
+    }
+  }
+}
+
+bool BitExact(const SegmentView& segment) { return FindCodec(segment.codec_id())->bit_exact(); }
 
 // Finds the footer from the container's end and checks what concerns the footer alone.
 absl::StatusOr<ByteSpan> FindFooter(ByteSpan container) {
@@ -63,8 +80,8 @@ absl::StatusOr<Footer> ParseFooter(ByteSpan container, const BlockHeader& header
   footer.quality.raw_bytes = r.U64();
   footer.quality.tiles = r.U32();
   footer.quality.raw_tiles = r.U32();
-  footer.quality.max_error_over_r = r.F32();
-  const uint32_t reserved = r.U32();
+  footer.quality.max_error_over_r_k = r.F32();
+  footer.quality.max_error_over_r_v = r.F32();
   if (num_segments != header.num_segments()) return Corrupt("number of segments");
   const uint64_t canonical_bytes = FooterBytes(num_segments);
   const bool newer = header.minor > kFormatMinor;
@@ -72,8 +89,7 @@ absl::StatusOr<Footer> ParseFooter(ByteSpan container, const BlockHeader& header
     return Corrupt("footer_bytes does not follow from the fields");
   }
   if (container_bytes != container.size()) return Corrupt("container_bytes is not its size");
-  if (reserved != 0) return Corrupt("a reserved field is not 0");
-  if (absl::Status s = CheckQuality(footer.quality); !s.ok()) return s;
+  if (absl::Status s = CheckErrors(footer.quality, header); !s.ok()) return s;
   footer.extents.resize(num_segments);  // no more than header.layers allows
   for (SegmentExtent& extent : footer.extents) {
     extent.offset = r.U64();
@@ -81,9 +97,7 @@ absl::StatusOr<Footer> ParseFooter(ByteSpan container, const BlockHeader& header
   }
   const ByteSpan padding = r.Bytes(footer.bytes - kFooterTailBytes - r.offset());
   if (!r.ok()) return Corrupt("footer truncated");
-  if (!newer && std::any_of(padding.begin(), padding.end(), [](std::byte b) { return b != std::byte{0}; })) {
-    return Corrupt("padding of the footer is not 0");
-  }
+  if (!newer && !AllZero(padding)) return Corrupt("padding of the footer is not 0");
   return footer;
 }
 
@@ -103,8 +117,15 @@ bool Belongs(const SegmentView& segment, const BlockHeader& header, uint32_t ind
 }  // namespace
 
 uint64_t FooterBytes(uint32_t num_segments) {
-  const uint64_t bytes = kFooterFixedBytes + kExtentBytes * num_segments + kFooterTailBytes;
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  return AlignUp(kFooterFixedBytes + kExtentBytes * num_segments + kFooterTailBytes, kAlignment);
+}
+
+void QualityRecord::Add(Tensor tensor, const EncodeStats& stats) {
+  raw_bytes += stats.raw_bytes;
+  tiles += static_cast<uint32_t>(stats.tiles);
+  raw_tiles += static_cast<uint32_t>(stats.raw_tiles);
+  float& error = tensor == Tensor::kV ? max_error_over_r_v : max_error_over_r_k;
+  error = std::max(error, static_cast<float>(stats.max_error_over_r));
 }
 
 std::string SerializeFooter(std::span<const SegmentExtent> segments, const QualityRecord& quality,
@@ -119,8 +140,8 @@ std::string SerializeFooter(std::span<const SegmentExtent> segments, const Quali
   w.U64(quality.raw_bytes);
   w.U32(quality.tiles);
   w.U32(quality.raw_tiles);
-  w.F32(quality.max_error_over_r);
-  w.U32(0);
+  w.F32(quality.max_error_over_r_k);
+  w.F32(quality.max_error_over_r_v);
   for (const SegmentExtent& extent : segments) {
     w.U64(extent.offset);
     w.U64(extent.bytes);
@@ -147,19 +168,28 @@ absl::Status ContainerWriter::AddSegment(ByteSpan segment) {
   if (!Belongs(*view, header_, index)) {
     return absl::FailedPreconditionError(absl::StrCat("container: not its segment ", index));
   }
+  if (header_.error_bound == 0 && !BitExact(*view)) {
+    return absl::FailedPreconditionError("container: a lossy codec under an error bound of 0");
+  }
+  Count(*view, &counted_);
   extents_.push_back({out_.size(), segment.size()});
   out_.append(AsChars(segment));
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> ContainerWriter::Finish(const QualityRecord& quality) && {
+absl::StatusOr<std::string> ContainerWriter::Finish(const QualityRecord& measured) && {
   if (extents_.size() != header_.num_segments()) {
     return absl::FailedPreconditionError(
         absl::StrCat("container has ", extents_.size(), " of ", header_.num_segments(), " segments"));
   }
   const absl::StatusOr<BlockHeader> header = ParseBlockHeader(AsBytes(out_));
   if (!header.ok()) return absl::InvalidArgumentError(header.status().message());
-  if (absl::Status s = CheckQuality(quality); !s.ok()) return absl::InvalidArgumentError(s.message());
+  if (absl::Status s = CheckErrors(measured, header_); !s.ok()) {
+    return absl::InvalidArgumentError(s.message());
+  }
+  QualityRecord quality = counted_;
+  quality.max_error_over_r_k = measured.max_error_over_r_k;
+  quality.max_error_over_r_v = measured.max_error_over_r_v;
   const uint64_t container_bytes = out_.size() + FooterBytes(header_.num_segments());
   if (container_bytes > kMaxContainerBytes) return absl::InvalidArgumentError("container over 2^32 bytes");
   out_ += SerializeFooter(extents_, quality, container_bytes);
@@ -179,6 +209,7 @@ absl::StatusOr<ContainerView> ContainerView::Parse(ByteSpan bytes) {
   view.extents_ = std::move(footer->extents);
   view.footer_offset_ = bytes.size() - footer->bytes;
 
+  QualityRecord counted;
   uint64_t cursor = view.header_bytes_;
   for (uint32_t i = 0; i < view.extents_.size(); ++i) {
     const SegmentExtent& extent = view.extents_[i];
@@ -192,9 +223,17 @@ absl::StatusOr<ContainerView> ContainerView::Parse(ByteSpan bytes) {
     if (segment->bytes().size() != extent.bytes) return Corrupt("bytes after a segment");
     if (!Belongs(*segment, view.header_, i))
       return Corrupt(absl::StrCat("segment ", i, " is not the header's"));
+    if (view.header_.error_bound == 0 && !BitExact(*segment)) {
+      return Corrupt("a lossy codec under an error bound of 0");
+    }
+    Count(*segment, &counted);
     cursor += extent.bytes;
   }
   if (cursor != view.footer_offset_) return Corrupt("bytes before the footer");
+  if (view.quality_.raw_bytes != counted.raw_bytes || view.quality_.tiles != counted.tiles ||
+      view.quality_.raw_tiles != counted.raw_tiles) {
+    return Corrupt("the quality record's counts are not the segments'");
+  }
   return view;
 }
 

@@ -8,7 +8,7 @@
 //   ContainerWriter: header, then segments layer-major (K before V), then footer.
 //   auto view = ContainerView::Parse(bytes);             // every length checked; no tile CRC yet
 //   auto seg = view->Segment(layer_index, Tensor::kK);   // SegmentView over the same memory
-//   seg->VerifyTiles(place) / seg->Decode(place, book, ws, values);
+//   seg->Verify(place, 0, heads) / seg->Decode(place, 0, heads, book, &ws, values);
 #ifndef KVCOMPD_CODEC_CONTAINER_H_
 #define KVCOMPD_CODEC_CONTAINER_H_
 
@@ -46,7 +46,7 @@ struct BlockHeader {
   std::vector<uint32_t> layers;  // [shard.layer_count] global layer numbers
   std::string profile;           // canonical text
   Digest codebook_set;           // zero: the built-in one (or a codec without books)
-  float error_bound = 0;         // the profile's, relative to the unit's range; 0: bit-exact
+  float error_bound = 0;         // the profile's, relative to the unit's range; 0: only bit-exact codecs
 
   // Segments that follow: layer_count * (1 or 2).
   uint32_t num_segments() const { return shard.layer_count * (head_dim_v ? 2 : 1); }
@@ -70,13 +70,24 @@ absl::StatusOr<BlockHeader> ParseBlockHeader(ByteSpan bytes, size_t* consumed = 
 // UNIMPLEMENTED (another major) as above.
 absl::StatusOr<uint32_t> BlockHeaderBytes(ByteSpan first_bytes);
 
-// What the encoder measured, kept in the footer: a report, and no input to decoding.
+// The footer's record: what a reader counts again, and what only the encoder could measure.
 struct QualityRecord {
-  float max_error_over_r = 0;
   uint32_t tiles = 0;
-  uint32_t raw_tiles = 0;
+  uint32_t raw_tiles = 0;  // in mode raw, whatever the codec
   uint64_t raw_bytes = 0;
+  float max_error_over_r_k = 0;  // of K's tiles that are not raw (FORMAT.md, "Error bound")
+  float max_error_over_r_v = 0;  // of V's; 0 without V
+
+  // What encoding one segment of this tensor gave.
+  void Add(Tensor tensor, const EncodeStats& stats);
 };
+
+// The block's error class (FORMAT.md, "Error class"): what a reader's max_error is compared with. 0 where
+// every tile is raw, so bit-exact; else the profile's nominal bound. ContainerView::Parse has checked the
+// counts.
+inline float ErrorClass(const BlockHeader& header, const QualityRecord& quality) {
+  return quality.raw_tiles == quality.tiles ? 0.0f : header.error_bound;
+}
 
 struct SegmentExtent {
   uint64_t offset = 0;  // from the container's start, a multiple of 64
@@ -93,14 +104,17 @@ uint64_t FooterBytes(uint32_t num_segments);
 class ContainerWriter {
  public:
   explicit ContainerWriter(const BlockHeader& header);
-  // In order: layer-major, K then V. FAILED_PRECONDITION: out of order, one too many, or of another shape
-  // than the header's; DATA_LOSS, UNIMPLEMENTED as SegmentView::Parse.
+  // In order: layer-major, K then V. FAILED_PRECONDITION: out of order, one too many, of another shape than
+  // the header's, or of a codec that is not bit-exact under an error bound of 0; DATA_LOSS, UNIMPLEMENTED as
+  // SegmentView::Parse.
   absl::Status AddSegment(ByteSpan segment);
-  // FAILED_PRECONDITION: a segment is missing. INVALID_ARGUMENT: the header has a field out of range.
-  absl::StatusOr<std::string> Finish(const QualityRecord& quality) &&;
+  // `measured`: only the errors are taken, as the rest is counted here. FAILED_PRECONDITION: a segment is
+  // missing. INVALID_ARGUMENT: the header has a field out of range.
+  absl::StatusOr<std::string> Finish(const QualityRecord& measured) &&;
 
  private:
   BlockHeader header_;
+  QualityRecord counted_;
   std::string out_;
   std::vector<SegmentExtent> extents_;
 };
@@ -108,9 +122,9 @@ class ContainerWriter {
 // A parsed container over memory that outlives it.
 class ContainerView {
  public:
-  // Checks header, footer, every segment's header and index, that all agree and nothing is in between; no
-  // tile's payload is read. `bytes` is exactly one container. DATA_LOSS, UNIMPLEMENTED as ParseBlockHeader
-  // and SegmentView::Parse.
+  // Checks header, footer, every segment's header and index, that all agree, the footer's counts too, and
+  // nothing is in between; no tile's payload is read. `bytes` is exactly one container. DATA_LOSS,
+  // UNIMPLEMENTED as ParseBlockHeader and SegmentView::Parse.
   static absl::StatusOr<ContainerView> Parse(ByteSpan bytes);
 
   const BlockHeader& header() const { return header_; }

@@ -92,8 +92,17 @@ constexpr uint16_t BitsOfFloat(DType dtype, float value) {
   return static_cast<uint16_t>(static_cast<uint32_t>(rounded) | sign);
 }
 
-// Half the distance between neighbouring values of the type around `value`; beyond the largest finite value,
-// that of the largest binade.
+// FORMAT.md's ulp: the distance of neighbouring values of the type in the binade of `value`, at least that of
+// the denormals, at most that of the largest binade.
+constexpr double Ulp(DType dtype, double value) {
+  const FloatFormat f = FloatFormatOf(dtype);
+  int exp = static_cast<int>((std::bit_cast<uint64_t>(value) >> 52) & 0x7ff) - 1023;
+  if (exp < f.min_exp) exp = f.min_exp;
+  if (exp > f.max_exp()) exp = f.max_exp();
+  return std::bit_cast<double>(static_cast<uint64_t>(1023 + exp - f.man_bits) << 52);
+}
+
+// Half of it.
 constexpr double HalfUlp(DType dtype, float value) {
   const FloatFormat f = FloatFormatOf(dtype);
   int exp = static_cast<int>((std::bit_cast<uint32_t>(value) >> 23) & 0xff) - 127;

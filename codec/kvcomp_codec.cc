@@ -81,7 +81,7 @@ absl::Status KvcompCodec::EncodeGroup(const GroupShape& shape, const std::byte* 
     return absl::InvalidArgumentError("kvcomp: workspace too small");
   if (auto s = CheckFloatEnvironment(); !s.ok()) return s;
 
-  const uint32_t symbols = AlphabetSize(params.profile.rel(shape.tensor));
+  const uint32_t symbols = AlphabetSize(params.profile, shape.tensor);
   const Codebook& book =
       params.book ? *params.book : BuiltInBook(UnitOf(params.profile, shape.tensor), symbols);
   if (book.num_symbols() != symbols) {
@@ -92,15 +92,19 @@ absl::Status KvcompCodec::EncodeGroup(const GroupShape& shape, const std::byte* 
   return absl::OkStatus();
 }
 
+absl::Status KvcompCodec::CheckGroupHeader(const GroupShape& shape, ByteSpan header) const {
+  if (header.empty()) return absl::OkStatus();
+  if (shape.dtype == DType::kOpaque) return absl::DataLossError("kvcomp: opaque bytes with a group header");
+  return ParseKvcompHeader(shape, header).status();
+}
+
 absl::Status KvcompCodec::DecodeTile(const GroupShape& shape, ByteSpan header, TileMode mode,
                                      ByteSpan payload, const Codebook* book, MutableByteSpan workspace,
                                      MutableByteSpan values) const {
   if (auto s = shape.Validate(); !s.ok()) return s;
   if (values.size() != shape.tile_bytes()) return absl::InvalidArgumentError("kvcomp: size of the output");
   if (mode == TileMode::kRaw) return DecodeRawTile(payload, values);
-  if (mode != TileMode::kHuffman && mode != TileMode::kPacked) {
-    return absl::UnimplementedError("kvcomp: unknown tile mode");
-  }
+  if (!KnowsMode(mode)) return absl::UnimplementedError("kvcomp: unknown tile mode");
   if (shape.dtype == DType::kOpaque || payload.size() >= shape.tile_bytes()) {
     return absl::DataLossError("kvcomp: the tile should be raw");
   }

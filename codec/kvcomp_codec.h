@@ -12,11 +12,14 @@ namespace kvcompd::codec {
 class KvcompCodec final : public Codec {
  public:
   CodecId id() const override { return CodecId::kKvcomp; }
+  bool bit_exact() const override { return false; }
+  bool KnowsMode(TileMode mode) const override { return mode <= TileMode::kPacked; }
   uint32_t GroupHeaderBound(const GroupShape& shape) const override;
   uint64_t WorkspaceBytes(const GroupShape& shape) const override;
   absl::Status EncodeGroup(const GroupShape& shape, const std::byte* values, uint64_t head_stride_bytes,
                            const EncodeParams& params, MutableByteSpan workspace, GroupOutput* out,
                            EncodeStats* stats) const override;
+  absl::Status CheckGroupHeader(const GroupShape& shape, ByteSpan header) const override;
   absl::Status DecodeTile(const GroupShape& shape, ByteSpan header, TileMode mode, ByteSpan payload,
                           const Codebook* book, MutableByteSpan workspace,
                           MutableByteSpan values) const override;

@@ -3,12 +3,19 @@
 #include <algorithm>
 #include <cstring>
 
+#include "codec/base/byte_io.h"
 #include "codec/float_format.h"
 #include "codec/kvcomp_header.h"
 #include "codec/quantizer.h"
 #include "codec/tile_payload.h"
 
 namespace kvcompd::codec {
+namespace {
+
+// Bytes of a payload or group header in its segment, with the padding to the next one.
+constexpr uint64_t Stored(uint64_t bytes) { return AlignUp(bytes, kPayloadAlignment); }
+
+}  // namespace
 
 KvcompGroupEncoder::KvcompGroupEncoder(const GroupShape& shape, const std::byte* values,
                                        uint64_t head_stride_bytes, const Profile& profile,
@@ -55,7 +62,7 @@ void KvcompGroupEncoder::ScanTiles() {
 }
 
 bool KvcompGroupEncoder::SetUnit(uint32_t i, const UnitRange& range) {
-  const auto params = ChooseUnitParams(shape_.dtype, range, rel_);
+  const auto params = ChooseUnitParams(shape_.dtype, range, rel_, strict_);
   if (!params.has_value()) return false;
   ws_.params[i] = *params;
   ws_.units.SetEncode(i, shape_.dtype, *params, book_.num_symbols(), RadiusOf(range, rel_), strict_);
@@ -125,17 +132,19 @@ void KvcompGroupEncoder::WriteSmallest(uint32_t head) {
   const uint64_t side_bytes = channel_params ? TileParamsBytes(params) : 0;
   const PackedPlan packed = PlanPacked(ws_.codes.data(), n);
   const HuffmanPlan huffman = PlanHuffman(ws_.codes.data(), shape_.tokens, shape_.channels, book_);
-  const uint64_t bytes = side_bytes + std::min(packed.bytes, huffman.bytes);
-  if (bytes >= shape_.tile_bytes()) return WriteRaw(head, Fallback::kSize);
+  // By the bytes that each takes in the segment, padding included; of equal ones raw, then packed.
+  const bool pack = Stored(side_bytes + packed.bytes) <= Stored(side_bytes + huffman.bytes);
+  const uint64_t bytes = side_bytes + (pack ? packed.bytes : huffman.bytes);
+  if (Stored(bytes) >= Stored(shape_.tile_bytes())) return WriteRaw(head, Fallback::kSize);
 
   const MutableByteSpan out = payload(head).first(bytes);
   if (channel_params) WriteTileParams(params, out);
-  if (packed.bytes <= huffman.bytes) {
+  if (pack) {
     WritePacked(ws_.codes.data(), n, packed, out.subspan(side_bytes));
   } else {
     WriteHuffman(ws_.codes.data(), shape_.tokens, shape_.channels, book_, huffman, out.subspan(side_bytes));
   }
-  out_->tiles[head] = {.mode = packed.bytes <= huffman.bytes ? TileMode::kPacked : TileMode::kHuffman,
+  out_->tiles[head] = {.mode = pack ? TileMode::kPacked : TileMode::kHuffman,
                        .bytes = static_cast<uint32_t>(bytes)};
   group_.max_error_over_r = std::max(group_.max_error_over_r, WorstErrorOverRadius());
 }
@@ -153,8 +162,11 @@ void KvcompGroupEncoder::WriteHeader() {
   const auto params = ws_.params.first(HeaderUnits(unit_, shape_.tokens));
   out_->header_bytes = 0;
   uint64_t saved = 0;
-  for (uint32_t h = 0; h < shape_.heads; ++h) saved += shape_.tile_bytes() - out_->tiles[h].bytes;
-  if (saved > 0 && saved > kKvcompHeaderFixedBytes + ParamsBytes(params.size(), NeedWideZeros(params))) {
+  for (uint32_t h = 0; h < shape_.heads; ++h) {
+    saved += Stored(shape_.tile_bytes()) - Stored(out_->tiles[h].bytes);
+  }
+  if (saved > 0 &&
+      saved > Stored(kKvcompHeaderFixedBytes + ParamsBytes(params.size(), NeedWideZeros(params)))) {
     out_->header_bytes = WriteKvcompHeader(unit_, book_.num_symbols(), params, out_->header);
     return;
   }

@@ -10,6 +10,28 @@ namespace {
 
 absl::Status Corrupt(const char* what) { return absl::DataLossError(what); }
 
+absl::Status CheckFlags(uint8_t flags) {
+  if ((flags & ~kFlagWideZeros) == 0) return absl::OkStatus();
+  return absl::UnimplementedError("kvcomp: a flag that is not known here");
+}
+
+// Hands the parameters of n units to `take`, each checked. bytes: ParamsBytes(n, wide_zeros).
+template <typename Take>
+absl::Status ForEachUnit(DType dtype, ByteSpan bytes, bool wide_zeros, uint32_t n, Take&& take) {
+  ByteReader scales(bytes.first(size_t{n} * 2)), zeros(bytes.subspan(size_t{n} * 2));
+  bool need_wide = false;
+  for (uint32_t i = 0; i < n; ++i) {
+    UnitParams p;
+    p.scale = scales.U16();
+    p.zero = wide_zeros ? static_cast<int32_t>(zeros.U32()) : static_cast<int16_t>(zeros.U16());
+    if (!ValidUnitParams(dtype, p)) return Corrupt("kvcomp: scale or zero out of range");
+    need_wide |= p.zero != static_cast<int16_t>(p.zero);
+    take(i, p);
+  }
+  if (wide_zeros && !need_wide) return Corrupt("kvcomp: zeros are wide without need");
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 bool NeedWideZeros(std::span<const UnitParams> params) {
@@ -32,14 +54,9 @@ void WriteParams(std::span<const UnitParams> params, bool wide_zeros, std::byte*
 }
 
 absl::Status ReadParams(DType dtype, ByteSpan bytes, bool wide_zeros, std::span<UnitParams> params) {
-  ByteReader r(bytes);
-  for (UnitParams& p : params) p.scale = r.U16();
-  for (UnitParams& p : params) {
-    p.zero = wide_zeros ? static_cast<int32_t>(r.U32()) : static_cast<int16_t>(r.U16());
-    if (!ValidUnitParams(dtype, p)) return Corrupt("kvcomp: scale or zero out of range");
-  }
-  if (!r.ok() || r.remaining() != 0) return Corrupt("kvcomp: length of the unit parameters");
-  return absl::OkStatus();
+  const auto n = static_cast<uint32_t>(params.size());
+  if (bytes.size() != ParamsBytes(n, wide_zeros)) return Corrupt("kvcomp: length of the unit parameters");
+  return ForEachUnit(dtype, bytes, wide_zeros, n, [&](uint32_t i, const UnitParams& p) { params[i] = p; });
 }
 
 uint32_t HeaderUnits(QuantUnit unit, uint32_t tokens) {
@@ -72,18 +89,20 @@ absl::StatusOr<KvcompHeader> ParseKvcompHeader(const GroupShape& shape, ByteSpan
   header.symbols = r.U16();
   if (!r.ok()) return Corrupt("kvcomp: truncated group header");
   header.unit = static_cast<QuantUnit>(unit);
-  const bool unit_ok = shape.tensor == Tensor::kV
-                           ? header.unit == QuantUnit::kToken
-                           : header.unit == QuantUnit::kBlock || header.unit == QuantUnit::kChannel;
-  if (!unit_ok) return Corrupt("kvcomp: unknown unit");
+  if (header.unit < QuantUnit::kBlock || header.unit > QuantUnit::kToken) {
+    return absl::UnimplementedError("kvcomp: a unit that is not known here");
+  }
+  if ((header.unit == QuantUnit::kToken) != (shape.tensor == Tensor::kV)) {
+    return Corrupt("kvcomp: a unit of the other tensor");
+  }
+  if (auto s = CheckFlags(flags); !s.ok()) return s;
   const uint32_t units = HeaderUnits(header.unit, shape.tokens);
   header.wide_zeros = flags & kFlagWideZeros;
-  if ((flags & ~kFlagWideZeros) != 0 || (header.wide_zeros && units == 0)) {
-    return Corrupt("kvcomp: unknown flags in the group header");
-  }
   if (header.symbols < 2 || header.symbols > kMaxSymbols) return Corrupt("kvcomp: alphabet out of range");
   header.params = r.Bytes(ParamsBytes(units, header.wide_zeros));
   if (!r.ok() || r.remaining() != 0) return Corrupt("kvcomp: length of the group header");
+  const auto check = [](uint32_t, const UnitParams&) {};
+  if (auto s = ForEachUnit(shape.dtype, header.params, header.wide_zeros, units, check); !s.ok()) return s;
   return header;
 }
 
@@ -101,9 +120,9 @@ void WriteTileParams(std::span<const UnitParams> params, MutableByteSpan out) {
 absl::Status ReadTileParams(DType dtype, ByteSpan payload, std::span<UnitParams> params, size_t* consumed) {
   ByteReader r(payload);
   const uint8_t flags = r.U8(), reserved = r.U8();
-  if (!r.ok() || (flags & ~kFlagWideZeros) != 0 || reserved != 0) {
-    return Corrupt("kvcomp: unknown flags in the channel parameters");
-  }
+  if (!r.ok()) return Corrupt("kvcomp: truncated channel parameters");
+  if (auto s = CheckFlags(flags); !s.ok()) return s;
+  if (reserved != 0) return Corrupt("kvcomp: a reserved byte of the channel parameters is not 0");
   const bool wide = flags & kFlagWideZeros;
   const ByteSpan bytes = r.Bytes(ParamsBytes(static_cast<uint32_t>(params.size()), wide));
   if (!r.ok()) return Corrupt("kvcomp: truncated channel parameters");

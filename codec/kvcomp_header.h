@@ -1,10 +1,10 @@
 // The side information of codec kvcomp: a tile group's header, and the channel parameters that precede a
 // tile's codes where K has a unit a channel (FORMAT.md, "Codec kvcomp").
 //
-// Called by kvcomp_encoder.cc and kvcomp_decoder.cc. Pure functions over the caller's memory.
+// Called by kvcomp_encoder.cc and kvcomp_codec.cc. Pure functions over the caller's memory.
 //
-//   auto header = ParseKvcompHeader(shape, bytes);         // StatusOr, every length checked
-//   ParseParams(header->params, header->count, header->wide_zeros, params);
+//   auto header = ParseKvcompHeader(shape, bytes);         // StatusOr, every length and parameter checked
+//   ReadParams(shape.dtype, header->params, header->wide_zeros, params);
 #ifndef KVCOMPD_CODEC_KVCOMP_HEADER_H_
 #define KVCOMPD_CODEC_KVCOMP_HEADER_H_
 
@@ -28,7 +28,8 @@ constexpr uint32_t ParamsBytes(uint32_t n, bool wide_zeros) { return n * (wide_z
 bool NeedWideZeros(std::span<const UnitParams> params);
 // out: ParamsBytes(params.size(), wide_zeros).
 void WriteParams(std::span<const UnitParams> params, bool wide_zeros, std::byte* out);
-// bytes: ParamsBytes(params.size(), wide_zeros). DATA_LOSS: parameters that no encoder writes.
+// bytes: ParamsBytes(params.size(), wide_zeros). DATA_LOSS: parameters that no encoder writes, or zeros that
+// are wide without need.
 absl::Status ReadParams(DType dtype, ByteSpan bytes, bool wide_zeros, std::span<UnitParams> params);
 
 // Units of a group header: 1 for a block, the tokens for tokens, none for channels.
@@ -44,13 +45,15 @@ struct KvcompHeader {
 // Returns the bytes written.
 uint32_t WriteKvcompHeader(QuantUnit unit, uint32_t symbols, std::span<const UnitParams> params,
                            MutableByteSpan out);
-// DATA_LOSS: not the header of a group of this shape.
+// Checks the parameters, too. DATA_LOSS: not the header of a group of this shape; UNIMPLEMENTED: a unit or a
+// flag that is not known here.
 absl::StatusOr<KvcompHeader> ParseKvcompHeader(const GroupShape& shape, ByteSpan bytes);
 
 // Channel parameters with their flags, before the codes of a tile.
 uint32_t TileParamsBytes(std::span<const UnitParams> params);
 void WriteTileParams(std::span<const UnitParams> params, MutableByteSpan out);
-// Reads params.size() channels; `consumed` is where the codes start. DATA_LOSS as ReadParams.
+// Reads params.size() channels; `consumed` is where the codes start. DATA_LOSS as ReadParams; UNIMPLEMENTED:
+// a flag that is not known here.
 absl::Status ReadTileParams(DType dtype, ByteSpan payload, std::span<UnitParams> params, size_t* consumed);
 
 }  // namespace kvcompd::codec

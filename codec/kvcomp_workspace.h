@@ -1,6 +1,6 @@
 // Scratch memory of one encode or decode of codec kvcomp, carved from the caller's workspace.
 //
-// Called by kvcomp_encoder.cc and kvcomp_decoder.cc. Owns nothing; what it holds before use does not matter.
+// Called by kvcomp_encoder.cc and kvcomp_codec.cc. Owns nothing; what it holds before use does not matter.
 //
 //   if (workspace.size() < KvcompWorkspace::Bytes(shape)) return InvalidArgument...;
 //   KvcompWorkspace ws = KvcompWorkspace::Carve(shape, workspace);

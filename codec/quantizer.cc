@@ -1,5 +1,6 @@
 #include "codec/quantizer.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
@@ -46,7 +47,22 @@ double RadiusOf(const UnitRange& range, double rel) {
   return rel * (static_cast<double>(range.max) - static_cast<double>(range.min)) / 2;
 }
 
-std::optional<UnitParams> ChooseUnitParams(DType dtype, const UnitRange& range, double rel) {
+namespace {
+
+// The step before it is cut to 16 bits: FORMAT.md, "Quantisation".
+double StepOf(DType dtype, const UnitRange& range, double rel, bool strict) {
+  const double step = rel * (static_cast<double>(range.max) - static_cast<double>(range.min));
+  if (!strict) return step;
+  const double largest =
+      std::max(std::fabs(static_cast<double>(range.min)), std::fabs(static_cast<double>(range.max))) +
+      RadiusOf(range, rel);
+  const double shrunk = step - Ulp(dtype, largest) * (1.0 + 1.0 / 64);
+  return shrunk >= 0.75 * step ? shrunk : step;
+}
+
+}  // namespace
+
+std::optional<UnitParams> ChooseUnitParams(DType dtype, const UnitRange& range, double rel, bool strict) {
   if (range.empty()) return UnitParams{};
   if (range.min == range.max) {
     // Both zeros compare equal here; +0 stands for them.
@@ -54,7 +70,7 @@ std::optional<UnitParams> ChooseUnitParams(DType dtype, const UnitRange& range, 
     return UnitParams{.scale = 0, .zero = static_cast<int16_t>(bits)};
   }
   UnitParams params;
-  params.scale = TruncateToScale(2 * RadiusOf(range, rel));
+  params.scale = TruncateToScale(StepOf(dtype, range, rel, strict));
   if (params.scale == 0) return std::nullopt;
   const float quotient = range.min / ScaleOf(params.scale);
   if (!(std::fabs(quotient) <= kMaxZero)) return std::nullopt;
@@ -70,7 +86,8 @@ bool ValidUnitParams(DType dtype, const UnitParams& params) {
   const auto bits = static_cast<uint16_t>(params.zero);
   if (params.zero != static_cast<int16_t>(bits)) return false;
   if (ElementBytes(dtype) == 1 && bits > 0xff) return false;
-  return IsFinite(dtype, bits);
+  // +0 stands for both zeros.
+  return IsFinite(dtype, bits) && bits != FloatFormatOf(dtype).sign;
 }
 
 void UnitTable::SetEncode(size_t i, DType dtype, const UnitParams& params, uint32_t symbols, double r,

@@ -1,9 +1,9 @@
 // The error-bounded quantiser of codec kvcomp: unit parameters, rows of codes, and the check of the bound
 // (FORMAT.md, "Codec kvcomp" and "Error bound").
 //
-// Called by kvcomp_encoder.cc and kvcomp_decoder.cc. Pure functions over the caller's memory.
+// Called by kvcomp_encoder.cc and kvcomp_codec.cc. Pure functions over the caller's memory.
 //
-//   std::optional<UnitParams> params = ChooseUnitParams(dtype, range, rel);   // none: write raw
+//   std::optional<UnitParams> params = ChooseUnitParams(dtype, range, rel, strict);   // none: write raw
 //   units.SetEncode(0, dtype, *params, symbols, radius, strict);
 //   bool fits = QuantizeRow<UnitsOfRow::kOne>(x, n, units, 0, symbols, codes);
 //
@@ -46,8 +46,10 @@ struct UnitRange {
 
 // r of the error bound: rel * range / 2.
 double RadiusOf(const UnitRange& range, double rel);
-// None where the unit cannot be quantised (its step underflows). An empty range gives a constant unit of 0.
-std::optional<UnitParams> ChooseUnitParams(DType dtype, const UnitRange& range, double rel);
+// None where the unit cannot be quantised (its step underflows, or its zero is out of range). An empty range
+// gives a constant unit of 0. strict: the step leaves room for the rounding to the type, where that is not
+// too much.
+std::optional<UnitParams> ChooseUnitParams(DType dtype, const UnitRange& range, double rel, bool strict);
 // False: parameters that no encoder writes.
 bool ValidUnitParams(DType dtype, const UnitParams& params);
 

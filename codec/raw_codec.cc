@@ -34,15 +34,17 @@ absl::Status RawCodec::EncodeGroup(const GroupShape& shape, const std::byte* val
   return EncodeRawGroup(shape, values, head_stride_bytes, out, stats);
 }
 
+absl::Status RawCodec::CheckGroupHeader(const GroupShape& shape, ByteSpan header) const {
+  return header.empty() ? absl::OkStatus() : absl::DataLossError("raw: a group header");
+}
+
 absl::Status RawCodec::DecodeTile(const GroupShape& shape, ByteSpan header, TileMode mode, ByteSpan payload,
                                   const Codebook* book, MutableByteSpan workspace,
                                   MutableByteSpan values) const {
   if (auto s = shape.Validate(); !s.ok()) return s;
   if (values.size() != shape.tile_bytes()) return absl::InvalidArgumentError("raw: size of the output");
-  if (mode == TileMode::kHuffman || mode == TileMode::kPacked || !header.empty()) {
-    return absl::DataLossError("raw: not a raw tile");
-  }
-  if (mode != TileMode::kRaw) return absl::UnimplementedError("raw: unknown tile mode");
+  if (auto s = CheckGroupHeader(shape, header); !s.ok()) return s;
+  if (!KnowsMode(mode)) return absl::UnimplementedError("raw: unknown tile mode");
   return DecodeRawTile(payload, values);
 }
 

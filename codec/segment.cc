@@ -22,25 +22,31 @@ uint32_t LoadU32(const std::byte* at) {
   return value;
 }
 
-bool AllZero(ByteSpan bytes) {
-  return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
-}
-
 // The header's fields as they stand, with the rules that concern one field or fixed offsets only.
 struct ParsedHeader {
+  uint32_t must_understand = 0;
   SegmentShape shape;
   uint32_t codec = 0;
   uint32_t layer = 0;
+  uint32_t data = 0;
 };
+
+// Whether the data starts right after the indices, or after an extension that a newer version has announced.
+bool ValidDataOffset(uint32_t data, uint32_t canonical, uint32_t may_ignore) {
+  if (data == canonical) return true;
+  return may_ignore != 0 && data > canonical && data - canonical <= kMaxExtensionBytes &&
+         (data - canonical) % kExtensionAlignment == 0;
+}
 
 absl::StatusOr<ParsedHeader> ParseHeaderFields(ByteSpan bytes) {
   ByteReader r(bytes.first(kSegmentHeaderBytes));
   ParsedHeader h;
   r.U32();  // magic, checked before
-  if ((r.U32() & ~kKnownSegmentMustUnderstand) != 0) {
+  h.must_understand = r.U32();
+  if ((h.must_understand & ~kKnownSegmentMustUnderstand) != 0) {
     return absl::UnimplementedError("segment: a must-understand bit that is not known here");
   }
-  r.U32();  // may_ignore
+  const uint32_t may_ignore = r.U32();
   h.layer = r.U16();
   h.shape.tensor = static_cast<Tensor>(r.U8());
   h.codec = r.U8();
@@ -55,15 +61,15 @@ absl::StatusOr<ParsedHeader> ParseHeaderFields(ByteSpan bytes) {
   reserved |= r.U16();
   const uint32_t tile_index = r.U32();
   const uint32_t group_index = r.U32();
-  const uint32_t data = r.U32();
+  h.data = r.U32();
   r.U64();  // unused
   reserved |= r.U32();
   if (reserved != 0) return Corrupt("a reserved field is not 0");
   if (h.layer > kMaxLayerNumber) return Corrupt("layer out of range");
-  if (absl::Status s = CheckShape(h.shape); !s.ok()) return absl::DataLossError(s.message());
+  if (absl::Status s = CheckStoredShape(h.shape); !s.ok()) return s;
   const SegmentLayout layout(h.shape);
   if (groups != layout.groups || tile_index != kSegmentHeaderBytes || group_index != layout.group_index ||
-      data != layout.data) {
+      !ValidDataOffset(h.data, layout.data, may_ignore)) {
     return Corrupt("index offsets do not follow from the shape");
   }
   return h;
@@ -99,8 +105,11 @@ absl::StatusOr<SegmentView> SegmentView::Parse(ByteSpan bytes) {
   view.layer_ = header->layer;
   view.codec_id_ = static_cast<CodecId>(header->codec);
   view.groups_ = view.shape_.groups();
+  view.must_understand_ = header->must_understand;
   view.group_index_offset_ = SegmentLayout(view.shape_).group_index;
-  if (FindCodec(view.codec_id_) == nullptr) {
+  view.data_offset_ = header->data;
+  view.codec_ = FindCodec(view.codec_id_);
+  if (view.codec_ == nullptr) {
     return absl::UnimplementedError(absl::StrCat("segment: codec ", header->codec, " is not known here"));
   }
   if (absl::Status s = view.CheckIndex(); !s.ok()) return s;
@@ -109,25 +118,24 @@ absl::StatusOr<SegmentView> SegmentView::Parse(ByteSpan bytes) {
 
 absl::Status SegmentView::CheckIndex() const {
   const SegmentLayout layout(shape_);
-  uint64_t cursor = layout.data;
+  uint64_t cursor = data_offset_;
   for (uint32_t g = 0; g < layout.groups; ++g) {
     const GroupEntry entry = group(g);
     if (LoadU32(bytes_.data() + layout.group_entry(g) + 12) != 0) return Corrupt("a reserved field is not 0");
-    if (entry.offset != cursor || entry.bytes > kMaxPayloadBytes)
-      return Corrupt("group index is not canonical");
-    if (codec_id_ == CodecId::kRaw && entry.bytes != 0) return Corrupt("codec raw with a group header");
+    if (entry.offset != cursor) return Corrupt("group index is not canonical");
+    if (entry.bytes > codec_->GroupHeaderBound(shape_.group(g))) {
+      return Corrupt("group header longer than the codec's are");
+    }
     cursor = AlignUp(cursor + entry.bytes, kPayloadAlignment);
   }
   for (uint32_t head = 0; head < shape_.heads; ++head) {
     for (uint32_t g = 0; g < layout.groups; ++g) {
       const TileEntry entry = tile(head, g);
       const uint32_t raw_bytes = shape_.group(g).tile_bytes();
-      if (entry.mode > TileMode::kPacked) {
+      if (!codec_->KnowsMode(entry.mode)) {
         return absl::UnimplementedError(
             absl::StrCat("segment: tile mode ", static_cast<int>(entry.mode), " is not known here"));
       }
-      if (codec_id_ == CodecId::kRaw && entry.mode != TileMode::kRaw)
-        return Corrupt("codec raw with a tile not raw");
       if (entry.offset != cursor) return Corrupt("tile index is not canonical");
       if (entry.mode == TileMode::kRaw ? entry.bytes != raw_bytes : entry.bytes > raw_bytes) {
         return Corrupt("tile of impossible size");
@@ -207,20 +215,31 @@ absl::Status SegmentView::CheckPlaceMatches(const SegmentPlace& place, uint32_t 
   return absl::OkStatus();
 }
 
+absl::Status SegmentView::TileStatus(absl::StatusCode code, absl::string_view what, uint32_t head,
+                                     uint32_t g) const {
+  return absl::Status(code, absl::StrCat("segment: layer ", layer_, " ", ToAbsl(TensorName(shape_.tensor)),
+                                         " head ", shape_.head_begin + head, " group ", g, ": ", what));
+}
+
 absl::Status SegmentView::TileError(absl::string_view what, uint32_t head, uint32_t g) const {
-  return Corrupt(absl::StrCat("layer ", layer_, " ", ToAbsl(TensorName(shape_.tensor)), " head ",
-                              shape_.head_begin + head, " group ", g, ": ", what));
+  return TileStatus(absl::StatusCode::kDataLoss, what, head, g);
 }
 
 absl::Status SegmentView::VerifyGroupHeader(uint32_t place_crc, uint32_t g) const {
+  const auto where = [&] {
+    return absl::StrCat("segment: layer ", layer_, " ", ToAbsl(TensorName(shape_.tensor)), " group ", g,
+                        ": ");
+  };
   const GroupEntry entry = group(g);
   if (ExtendCrc32c(place_crc, group_header(g)) != entry.crc) {
-    return Corrupt(absl::StrCat("layer ", layer_, " ", ToAbsl(TensorName(shape_.tensor)), " group ", g,
-                                ": CRC of the group header"));
+    return absl::DataLossError(absl::StrCat(where(), "CRC of the group header"));
   }
   const uint64_t end = uint64_t{entry.offset} + entry.bytes;
   if (!AllZero(bytes_.subspan(end, AlignUp(end, kPayloadAlignment) - end))) {
-    return Corrupt(absl::StrCat("group ", g, ": padding is not 0"));
+    return absl::DataLossError(absl::StrCat(where(), "padding is not 0"));
+  }
+  if (absl::Status s = codec_->CheckGroupHeader(shape_.group(g), group_header(g)); !s.ok()) {
+    return absl::Status(s.code(), absl::StrCat(where(), s.message()));
   }
   return absl::OkStatus();
 }
@@ -244,12 +263,25 @@ absl::Status SegmentView::VerifyTile(uint32_t place_crc, uint32_t head, uint32_t
   return absl::OkStatus();
 }
 
-absl::Status SegmentView::Verify(const SegmentPlace& place, uint32_t head_begin, uint32_t head_count) const {
-  if (absl::Status s = CheckPlaceMatches(place, head_begin, head_count); !s.ok()) return s;
+absl::Status SegmentView::VerifyGroupHeaders(const SegmentPlace& place) const {
+  if (absl::Status s = CheckPlaceMatches(place, 0, shape_.heads); !s.ok()) return s;
   const PlaceCrc place_crc(place, shape_.head_begin);
   for (uint32_t g = 0; g < groups_; ++g) {
     if (absl::Status s = VerifyGroupHeader(place_crc.Group(g), g); !s.ok()) return s;
   }
+  return absl::OkStatus();
+}
+
+absl::Status SegmentView::Verify(const SegmentPlace& place, uint32_t head_begin, uint32_t head_count) const {
+  if (absl::Status s = CheckPlaceMatches(place, head_begin, head_count); !s.ok()) return s;
+  if (absl::Status s = VerifyGroupHeaders(place); !s.ok()) return s;
+  return VerifyTiles(place, head_begin, head_count);
+}
+
+absl::Status SegmentView::VerifyTiles(const SegmentPlace& place, uint32_t head_begin,
+                                      uint32_t head_count) const {
+  if (absl::Status s = CheckPlaceMatches(place, head_begin, head_count); !s.ok()) return s;
+  const PlaceCrc place_crc(place, shape_.head_begin);
   for (uint32_t head = head_begin; head < head_begin + head_count; ++head) {
     for (uint32_t g = 0; g < groups_; ++g) {
       if (absl::Status s = VerifyTile(place_crc.Tile(head, g), head, g); !s.ok()) return s;
@@ -260,18 +292,24 @@ absl::Status SegmentView::Verify(const SegmentPlace& place, uint32_t head_begin,
 
 absl::Status SegmentView::Decode(const SegmentPlace& place, uint32_t head_begin, uint32_t head_count,
                                  const Codebook* book, Workspace* ws, MutableByteSpan values) const {
-  if (absl::Status s = Verify(place, head_begin, head_count); !s.ok()) return s;
+  if (absl::Status s = CheckPlaceMatches(place, head_begin, head_count); !s.ok()) return s;
+  if (absl::Status s = VerifyGroupHeaders(place); !s.ok()) return s;
+  return DecodeTiles(place, head_begin, head_count, book, ws, values);
+}
+
+absl::Status SegmentView::DecodeTiles(const SegmentPlace& place, uint32_t head_begin, uint32_t head_count,
+                                      const Codebook* book, Workspace* ws, MutableByteSpan values) const {
+  if (absl::Status s = VerifyTiles(place, head_begin, head_count); !s.ok()) return s;
   const uint64_t head_bytes = shape_.raw_bytes() / shape_.heads;
   if (values.size() != head_count * head_bytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("buffer for values has ", values.size(), " bytes, not ", head_count * head_bytes));
   }
-  const Codec& codec = *FindCodec(codec_id_);  // Parse found it
   for (uint32_t g = 0; g < groups_; ++g) {
     const GroupShape group = shape_.group(g);
     const ByteSpan header = group_header(g);
     const uint64_t group_offset = uint64_t{g} * kTileTokens * group.row_bytes();
-    const MutableByteSpan workspace = ws->Get(codec.WorkspaceBytes(group));
+    const MutableByteSpan workspace = ws->Get(codec_->WorkspaceBytes(group));
     for (uint32_t i = 0; i < head_count; ++i) {
       const uint32_t head = head_begin + i;
       const TileEntry entry = tile(head, g);
@@ -281,8 +319,9 @@ absl::Status SegmentView::Decode(const SegmentPlace& place, uint32_t head_begin,
         std::memcpy(out.data(), payload.data(), payload.size());  // Verify has compared the CRC of the values
         continue;
       }
-      const absl::Status status = codec.DecodeTile(group, header, entry.mode, payload, book, workspace, out);
-      if (!status.ok()) return status;
+      const absl::Status status =
+          codec_->DecodeTile(group, header, entry.mode, payload, book, workspace, out);
+      if (!status.ok()) return TileStatus(status.code(), status.message(), head, g);
       if (Crc32c(out) != entry.decoded_crc) return TileError("CRC of the decoded values", head, g);
     }
   }

@@ -69,7 +69,7 @@ class SegmentView {
  public:
   // Checks header, index CRC, and that every offset and length is the canonical one; no payload and no
   // padding is read (Verify does that). `bytes` may be longer than the segment. DATA_LOSS; UNIMPLEMENTED:
-  // unknown must-understand bit, codec or mode.
+  // must-understand bit, codec, mode, dtype, tensor or shape that is not known here.
   static absl::StatusOr<SegmentView> Parse(ByteSpan bytes);
   // Bytes of the segment that starts here, from its first 64 bytes; for readers of a stream.
   static absl::StatusOr<uint64_t> SegmentBytes(ByteSpan first_bytes);
@@ -89,16 +89,24 @@ class SegmentView {
   // the index alone, so that serving RawValues takes no second pass. 0: no such heads.
   uint32_t RawValuesCrc(uint32_t head_begin, uint32_t head_count) const;
 
-  // CRC of place, group headers and payloads of heads [begin, begin+count) (local numbers), and the padding
-  // after them. DATA_LOSS names the tile; INVALID_ARGUMENT: no such heads.
+  // CRC of place, group headers and payloads of heads [begin, begin+count) (local numbers), the padding after
+  // them, and that the group headers are the codec's. DATA_LOSS names the tile; UNIMPLEMENTED: a group header
+  // of a newer version; INVALID_ARGUMENT: no such heads.
   absl::Status Verify(const SegmentPlace& place, uint32_t head_begin, uint32_t head_count) const;
   // Verifies and decodes heads [begin, begin+count) to `values`, [count, tokens, channels], and checks the
   // CRC of the decoded values. DATA_LOSS, UNIMPLEMENTED, INVALID_ARGUMENT (size of values). After an error
   // `values` may hold anything.
+  // book: null for the built-in one, see FindBook.
   absl::Status Decode(const SegmentPlace& place, uint32_t head_begin, uint32_t head_count,
                       const Codebook* book, Workspace* ws, MutableByteSpan values) const;
+  // The two parts of Decode, for callers that decode some heads at a time: the first once, then the second,
+  // which takes the group headers as verified. Otherwise the headers would be read once a head.
+  absl::Status VerifyGroupHeaders(const SegmentPlace& place) const;
+  absl::Status DecodeTiles(const SegmentPlace& place, uint32_t head_begin, uint32_t head_count,
+                           const Codebook* book, Workspace* ws, MutableByteSpan values) const;
   // A segment of its own with a run of these heads: header and index anew, payloads and CRCs as they are,
-  // nothing verified. A slice of all heads equals the original. INVALID_ARGUMENT: no such heads.
+  // nothing verified. What a newer version announced by may-ignore bits is left out; without such a slice of
+  // all heads equals the original. INVALID_ARGUMENT: no such heads.
   absl::StatusOr<std::string> Slice(uint32_t head_begin, uint32_t head_count) const;
 
  private:
@@ -106,15 +114,20 @@ class SegmentView {
   absl::Status CheckIndex() const;
   absl::Status CheckPlaceMatches(const SegmentPlace& place, uint32_t head_begin, uint32_t head_count) const;
   absl::Status VerifyGroupHeader(uint32_t place_crc, uint32_t g) const;
+  absl::Status VerifyTiles(const SegmentPlace& place, uint32_t head_begin, uint32_t head_count) const;
   absl::Status VerifyTile(uint32_t place_crc, uint32_t head, uint32_t g) const;
+  absl::Status TileStatus(absl::StatusCode code, absl::string_view what, uint32_t head, uint32_t g) const;
   absl::Status TileError(absl::string_view what, uint32_t head, uint32_t g) const;
 
   ByteSpan bytes_;
   SegmentShape shape_;
   CodecId codec_id_ = CodecId::kRaw;
+  const Codec* codec_ = nullptr;
+  uint32_t must_understand_ = 0;
   uint32_t layer_ = 0;
   uint32_t groups_ = 0;
   uint32_t group_index_offset_ = 0;
+  uint32_t data_offset_ = 0;
 };
 
 }  // namespace kvcompd::codec

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "codec/base/byte_io.h"
 #include "codec/base/crc32c.h"
 #include "codec/segment.h"
 #include "codec/segment_layout.h"
@@ -206,7 +207,7 @@ absl::StatusOr<uint64_t> EncodeSegment(const Codec& codec, const SegmentPlace& p
 }
 
 absl::StatusOr<std::string> SegmentView::Slice(uint32_t head_begin, uint32_t head_count) const {
-  if (head_count == 0 || head_begin >= shape_.heads || head_count > shape_.heads - head_begin) {
+  if (!HasHeads(head_begin, head_count)) {
     return absl::InvalidArgumentError(
         absl::StrCat("heads [", head_begin, ", +", head_count, ") of a segment of ", shape_.heads));
   }
@@ -243,8 +244,7 @@ absl::StatusOr<std::string> SegmentView::Slice(uint32_t head_begin, uint32_t hea
     }
   }
   SegmentHeaderFields fields;
-  std::memcpy(&fields.may_ignore, bytes_.data() + 8, sizeof fields.may_ignore);
-  std::memcpy(&fields.unused, bytes_.data() + 48, sizeof fields.unused);
+  fields.must_understand = must_understand_;
   fields.layer = layer_;
   fields.codec = codec_id_;
   WriteSegmentHeader(shape, fields, bytes, segment);

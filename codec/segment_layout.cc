@@ -31,6 +31,14 @@ absl::Status CheckShape(const SegmentShape& shape) {
   return absl::OkStatus();
 }
 
+absl::Status CheckStoredShape(const SegmentShape& shape) {
+  if (shape.heads == 0 || shape.tokens == 0 || shape.channels == 0) {
+    return absl::DataLossError("segment: no heads, tokens or channels");
+  }
+  const absl::Status status = CheckShape(shape);
+  return status.ok() ? status : absl::UnimplementedError(status.message());
+}
+
 absl::Status CheckPlace(const SegmentPlace& place) {
   if (place.layer > kMaxLayerNumber) return OutOfRange("layer", place.layer);
   if (place.key.empty()) return absl::InvalidArgumentError("segment's place has no block key");
@@ -47,8 +55,8 @@ void WriteSegmentHeader(const SegmentShape& shape, const SegmentHeaderFields& fi
   header.reserve(kSegmentHeaderBytes);
   ByteWriter w(&header);
   w.U32(kSegmentMagic);
-  w.U32(kKnownSegmentMustUnderstand);
-  w.U32(fields.may_ignore);
+  w.U32(fields.must_understand);
+  w.U32(0);  // may_ignore: none are known
   w.U16(static_cast<uint16_t>(fields.layer));
   w.U8(static_cast<uint8_t>(shape.tensor));
   w.U8(static_cast<uint8_t>(fields.codec));
@@ -64,7 +72,7 @@ void WriteSegmentHeader(const SegmentShape& shape, const SegmentHeaderFields& fi
   w.U32(kSegmentHeaderBytes);
   w.U32(layout.group_index);
   w.U32(layout.data);
-  w.U64(fields.unused);
+  w.U64(0);  // unused
   w.U32(0);
   w.U32(0);  // CRC: SealSegmentIndex
   std::memcpy(segment, header.data(), kSegmentHeaderBytes);

@@ -18,19 +18,20 @@ inline constexpr uint32_t kSegmentMagic = 0x4753564b;  // "KVSG"
 inline constexpr uint32_t kSegmentHeaderBytes = 64;
 inline constexpr uint32_t kSegmentCrcOffset = 60;
 inline constexpr uint32_t kIndexEntryBytes = 16;
-inline constexpr uint64_t kPayloadAlignment = 16;
 inline constexpr uint64_t kSegmentAlignment = 64;
 inline constexpr uint64_t kMaxSegmentBytes = (uint64_t{1} << 32) - kSegmentAlignment;
 inline constexpr uint32_t kMaxPayloadBytes = (1u << 24) - 1;
 inline constexpr uint32_t kGroupHeaderHead = 0xffff;  // stands for the head in a group header's place
 inline constexpr uint32_t kKnownSegmentMustUnderstand = 0;
-
-constexpr uint64_t AlignUp(uint64_t n, uint64_t alignment) {
-  return (n + alignment - 1) / alignment * alignment;
-}
+// What a newer version may put between the group index and the data, where it sets a may-ignore bit.
+inline constexpr uint32_t kMaxExtensionBytes = 1 << 16;
+inline constexpr uint32_t kExtensionAlignment = 16;
 
 // INVALID_ARGUMENT names the field outside FORMAT.md's limits.
 absl::Status CheckShape(const SegmentShape& shape);
+// The same of a shape that was read: UNIMPLEMENTED, as a newer version may have other limits; DATA_LOSS where
+// there is nothing in the segment.
+absl::Status CheckStoredShape(const SegmentShape& shape);
 // INVALID_ARGUMENT: a layer or tensor that no place has.
 absl::Status CheckPlace(const SegmentPlace& place);
 
@@ -50,13 +51,12 @@ struct SegmentLayout {
   uint32_t groups;
   uint32_t tiles;
   uint32_t group_index;
-  uint32_t data;  // first group header
+  uint32_t data;  // first group header, where there is no extension
 };
 
 // The fields of a segment's header that are not fixed by the others.
 struct SegmentHeaderFields {
-  uint32_t may_ignore = 0;
-  uint64_t unused = 0;
+  uint32_t must_understand = 0;
   uint32_t layer = 0;
   CodecId codec = CodecId::kRaw;
 };

@@ -1,6 +1,6 @@
 // Codes of one tile as bytes: Huffman streams, or packed at a fixed width (FORMAT.md, "Codec kvcomp").
 //
-// Called by kvcomp_encoder.cc and kvcomp_decoder.cc. Pure functions over the caller's memory.
+// Called by kvcomp_encoder.cc and kvcomp_codec.cc. Pure functions over the caller's memory.
 //
 //   HuffmanPlan plan = PlanHuffman(codes, tokens, channels, book);   // exact size before a byte is written
 //   WriteHuffman(codes, tokens, channels, book, plan, out.first(plan.bytes));

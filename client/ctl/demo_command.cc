@@ -9,7 +9,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
 #include "client/ctl/child_process.h"
 #include "client/ctl/demo_case.h"
@@ -144,11 +143,6 @@ Json JoinRows(const Json& prefill_rows, const Json& decode_rows, std::vector<std
   return rows;
 }
 
-// Without the options that stand at their defaults.
-std::string ShortProfile(const std::string& text) {
-  return absl::StrReplaceAll(text, {{",k_unit=block", ""}, {",strict=0", ""}});
-}
-
 std::string LatencyText(const Json& p50_ms, const Json& p99_ms) {
   return absl::StrFormat("%.2f / %.2f", p50_ms.get<double>(), p99_ms.get<double>());
 }
@@ -166,11 +160,11 @@ void PrintTable(const Json& rows, std::ostream& out) {
       return absl::StrFormat("%.3f", row[form]["gb_per_s"].get<double>());
     };
     table.AddRow(
-        {row["model"], ShortProfile(row["profile"]), row["codebooks"], row["blocks"].dump(),
-         row["reused_blocks"].dump(), number("%.2f", "ratio_codec"), number("%.2f", "ratio_effective"),
-         number("%.4f", "max_error_over_r"), number("%.4f", "max_error_over_bound"),
-         attention ? number("%.4f", "attention_relative_l2") : "-", number("%.3f", "put_gb_per_s"),
-         LatencyText(row["put_p50_ms"], row["put_p99_ms"]), gb_per_s("get_decoded"), gb_per_s("get_encoded"),
+        {row["model"], row["profile"], row["codebooks"], row["blocks"].dump(), row["reused_blocks"].dump(),
+         number("%.2f", "ratio_codec"), number("%.2f", "ratio_effective"), number("%.4f", "max_error_over_r"),
+         number("%.4f", "max_error_over_bound"), attention ? number("%.4f", "attention_relative_l2") : "-",
+         number("%.3f", "put_gb_per_s"), LatencyText(row["put_p50_ms"], row["put_p99_ms"]),
+         gb_per_s("get_decoded"), gb_per_s("get_encoded"),
          LatencyText(row["get_decoded"]["p50_ms"], row["get_decoded"]["p99_ms"]),
          LatencyText(row["get_encoded"]["p50_ms"], row["get_encoded"]["p99_ms"])});
   }

@@ -69,11 +69,7 @@ class Inspector {
   }
 
   void ChooseBooks(const codec::BlockHeader& header) {
-    const absl::StatusOr<Profile> profile = Profile::Parse(header.profile);
-    if (!profile.ok()) return;  // a newer codec: no decoding
     if (header.codebook_set.IsZero()) {
-      built_in_ = codec::CodebookSet::BuiltIn(*profile);
-      codebooks_ = built_in_.get();
       can_decode_ = true;
     } else if (codebooks_ != nullptr && codebooks_->id() == header.codebook_set) {
       can_decode_ = true;
@@ -190,13 +186,17 @@ class Inspector {
     }
     const codec::SegmentPlace place =
         header.place(static_cast<uint32_t>(layer - header.layers.begin()), view.shape().tensor);
-    const codec::Codebook* const book =
-        codebooks_ == nullptr ? nullptr : codebooks_->Find(place.layer, place.tensor);
+    const auto book =
+        codec::FindBook(header.codebook_set, can_decode_ ? codebooks_ : nullptr, place.layer, place.tensor);
+    if (can_decode_ && !book.ok()) {
+      Problem(where, segment->offset, book.status());
+      return;
+    }
     std::vector<std::byte> values(view.shape().raw_bytes() / view.shape().heads);
     size_t failed = 0;
     for (uint32_t head = 0; head < view.shape().heads; ++head) {
       const absl::Status status =
-          can_decode_ ? view.Decode(place, head, 1, book, &workspace_, values) : view.Verify(place, head, 1);
+          can_decode_ ? view.Decode(place, head, 1, *book, &workspace_, values) : view.Verify(place, head, 1);
       if (status.ok() || ++failed > kMaxProblemsPerSegment) continue;
       Problem(absl::StrCat(where, ", head ", view.shape().head_begin + head),
               segment->tiles[head * view.shape().groups()].offset, status);
@@ -215,7 +215,6 @@ class Inspector {
 
   const ByteSpan bytes_;
   const codec::CodebookSet* codebooks_;
-  std::shared_ptr<const codec::CodebookSet> built_in_;
   bool can_decode_ = false;
   uint64_t header_end_ = 0;
   std::vector<codec::SegmentExtent> extents_;

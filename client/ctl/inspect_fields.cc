@@ -116,7 +116,7 @@ std::vector<InspectField> BlockHeaderFields(ByteSpan bytes, uint64_t offset) {
   const auto head_dim_v = r.Number<uint32_t>("head_dim_v");
   if (head_dim_v == 0) r.Note("no V");
   const auto error_bound = r.Number<float>("error_bound");
-  r.Note(error_bound == 0 ? "bit-exact" : "largest |x-y|, relative to the range of a unit");
+  r.Note(error_bound == 0 ? "bit-exact" : "the profile's, relative to the range of a unit");
   const auto profile_bytes = r.Number<uint16_t>("profile_bytes");
   r.Number<uint16_t>("reserved");
   const std::string_view set = AsChars(r.Take(32));
@@ -176,9 +176,9 @@ std::vector<InspectField> FooterFields(ByteSpan bytes, uint64_t offset) {
   r.Number<uint64_t>("container_bytes");
   r.Number<uint64_t>("raw_bytes", "quality record: bytes of the values");
   r.Number<uint32_t>("tiles", "quality record");
-  r.Number<uint32_t>("raw_tiles", "quality record: tiles that fell back to raw");
-  r.Number<float>("max_error_over_r", "quality record: what the encoder measured; 0 where it was not told");
-  r.Number<uint32_t>("reserved");
+  r.Number<uint32_t>("raw_tiles", "quality record: tiles in mode raw");
+  r.Number<float>("max_error_over_r_k", "quality record: what the encoder measured; 0 where it was not told");
+  r.Number<float>("max_error_over_r_v", "the same for V; 0 without V");
   for (uint32_t i = 0; i < segments && r.at() + 16 + 12 <= bytes.size(); ++i) {
     const std::string name = absl::StrCat("extent[", i, "]");
     r.Number<uint64_t>(absl::StrCat(name, ".offset").c_str());

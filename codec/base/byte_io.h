@@ -19,6 +19,17 @@ namespace kvcompd {
 static_assert(std::endian::native == std::endian::little,
               "the formats are little-endian, and so must the host be");
 
+constexpr uint64_t AlignUp(uint64_t n, uint64_t alignment) {
+  return (n + alignment - 1) / alignment * alignment;
+}
+
+inline bool AllZero(ByteSpan bytes) {
+  for (const std::byte b : bytes) {
+    if (b != std::byte{0}) return false;
+  }
+  return true;
+}
+
 class ByteReader {
  public:
   explicit ByteReader(ByteSpan bytes) : bytes_(bytes) {}

@@ -39,12 +39,23 @@ absl::Status ParseRel(std::string_view name, std::string_view text, double* valu
   return CheckRel(name, *value);
 }
 
+bool IsName(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '_';
+  });
+}
+
+// A newer profile says something that is not known here; anything but a name is a mistake.
+absl::Status Unknown(std::string_view name, const std::string& message) {
+  return IsName(name) ? absl::UnimplementedError(message) : absl::InvalidArgumentError(message);
+}
+
 absl::Status SetOption(std::string_view name, std::string_view value, Profile* profile) {
   if (name == "rel_k") return ParseRel(name, value, &profile->rel_k);
   if (name == "rel_v") return ParseRel(name, value, &profile->rel_v);
   if (name == "k_unit") {
     if (value != "block" && value != "channel") {
-      return absl::InvalidArgumentError(absl::StrCat("k_unit=", Quoted(value), ", allowed: block, channel"));
+      return Unknown(value, absl::StrCat("k_unit=", Quoted(value), ", allowed: block, channel"));
     }
     profile->k_unit = value == "block" ? KUnit::kBlock : KUnit::kChannel;
     return absl::OkStatus();
@@ -56,8 +67,8 @@ absl::Status SetOption(std::string_view name, std::string_view value, Profile* p
     profile->strict = value == "1";
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("kvcomp has no option ", Quoted(name), ", allowed: rel_k, rel_v, k_unit, strict"));
+  return Unknown(
+      name, absl::StrCat("kvcomp has no option ", Quoted(name), ", allowed: rel_k, rel_v, k_unit, strict"));
 }
 
 absl::Status SetOptions(std::string_view text, Profile* profile) {
@@ -112,10 +123,7 @@ absl::StatusOr<Profile> Profile::Parse(std::string_view text) {
     }
     return profile;
   }
-  const bool well_formed = !codec.empty() && std::all_of(codec.begin(), codec.end(), [](char c) {
-    return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '_';
-  });
-  if (!well_formed) {
+  if (!IsName(codec)) {
     return absl::InvalidArgumentError(
         absl::StrCat("codec ", Quoted(codec), " is no name, allowed: raw, kvcomp"));
   }
@@ -139,7 +147,7 @@ absl::Status Profile::Validate() const {
 std::string Profile::Text() const {
   if (codec != CodecId::kKvcomp) return std::string(CodecName(codec));
   return absl::StrCat("kvcomp:rel_k=", NumberText(rel_k), ",rel_v=", NumberText(rel_v),
-                      ",k_unit=", k_unit == KUnit::kBlock ? "block" : "channel", ",strict=", strict ? 1 : 0);
+                      k_unit == KUnit::kChannel ? ",k_unit=channel" : "", strict ? ",strict=1" : "");
 }
 
 double Profile::ErrorBound() const { return std::max(ErrorBound(Tensor::kK), ErrorBound(Tensor::kV)); }

@@ -2,7 +2,7 @@
 //
 //   profile := codec [ ":" option *( "," option ) ]
 //   option  := name "=" value          ; each name once, in any order
-//   codec   := "raw" | "kvcomp"
+//   codec, name := 1*( "a" to "z" | "0" to "9" | "_" ); known codecs: "raw", "kvcomp"
 //
 //   raw       no options
 //   kvcomp    rel_k=0.005..0.5   (0.05)   quantisation step of K relative to its unit's range
@@ -10,9 +10,11 @@
 //             k_unit=block|channel (block)  one scale a tile group, or one a channel of a head and 64 tokens
 //             strict=0|1         (0)      no slack for rounding in the error bound (FORMAT.md, "Error bound")
 //
-// The canonical text names every option in the order above, numbers in shortest form that parses back to the
-// same double: "kvcomp:rel_k=0.05,rel_v=0.1,k_unit=block,strict=0". Two profiles are the same where their
-// canonical texts are. Plain values.
+// The canonical text (FORMAT.md, "Profile") has the options in the order above, rel_k and rel_v always and
+// the others only where they are not at their defaults, numbers in the shortest form that parses back to the
+// same double: "kvcomp:rel_k=0.05,rel_v=0.1". An option that is added later is left out at its default, too,
+// so the texts and the codebook set ids of today stay. Two profiles are the same where their canonical texts
+// are. Plain values.
 #ifndef KVCOMPD_CODEC_BASE_PROFILE_H_
 #define KVCOMPD_CODEC_BASE_PROFILE_H_
 
@@ -38,9 +40,10 @@ struct Profile {
   KUnit k_unit = KUnit::kBlock;
   bool strict = false;
 
-  static constexpr size_t kMaxTextBytes = 128;
+  static constexpr size_t kMaxTextBytes = 512;
 
-  // INVALID_ARGUMENT says which part is wrong and what is allowed; UNIMPLEMENTED: a codec not known here.
+  // INVALID_ARGUMENT says which part is wrong and what is allowed; UNIMPLEMENTED: well formed, with a codec,
+  // an option or a k_unit that is not known here.
   static absl::StatusOr<Profile> Parse(std::string_view text);
   absl::Status Validate() const;
   std::string Text() const;  // canonical

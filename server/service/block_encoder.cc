@@ -88,7 +88,7 @@ absl::Status BlockEncoder::EncodeNext(MutableByteSpan memory, codec::Workspace& 
   if (codebooks_ != nullptr) ns_->codebooks().AddSamples(profile_, place.layer, place.tensor, histogram);
   extents_.push_back({offset, *bytes});
   cursor_ = offset + *bytes;
-  stats_.Add(stats);
+  quality_.Add(place.tensor, stats);
   ++next_segment_;
   return absl::OkStatus();
 }
@@ -101,19 +101,14 @@ absl::StatusOr<CommitInfo> BlockEncoder::Finish(MutableByteSpan memory) {
   }
   const uint64_t offset = AlignUp(cursor_);
   std::memset(memory.data() + cursor_, 0, offset - cursor_);
-  codec::QualityRecord quality;
-  quality.max_error_over_r = static_cast<float>(stats_.max_error_over_r);
-  quality.tiles = static_cast<uint32_t>(stats_.tiles);
-  quality.raw_tiles = static_cast<uint32_t>(stats_.raw_tiles);
-  quality.raw_bytes = header_.raw_bytes();
-  std::string footer = codec::SerializeFooter(extents_, quality, 0);
-  footer = codec::SerializeFooter(extents_, quality, offset + footer.size());
+  const uint64_t bytes = offset + codec::FooterBytes(header_.num_segments());
+  const std::string footer = codec::SerializeFooter(extents_, quality_, bytes);
   std::memcpy(memory.data() + offset, footer.data(), footer.size());
 
   CommitInfo info;
-  info.bytes = offset + footer.size();
-  info.raw_bytes = quality.raw_bytes;
-  info.error_bound = stats_.raw_tiles == stats_.tiles ? 0.0f : header_.error_bound;
+  info.bytes = bytes;
+  info.raw_bytes = quality_.raw_bytes;
+  info.error_bound = codec::ErrorClass(header_, quality_);
   info.profile = header_.profile;
   info.codebooks = header_.codebook_set.IsZero() ? nullptr : codebooks_;
   return info;

@@ -59,7 +59,7 @@ class BlockEncoder {
   uint32_t next_segment_ = 0;
   uint64_t cursor_ = 0;  // end of what is written
   std::vector<codec::SegmentExtent> extents_;
-  codec::EncodeStats stats_;
+  codec::QualityRecord quality_;
 };
 
 }  // namespace kvcompd::server

@@ -62,14 +62,16 @@ absl::Status CheckSegment(const IngestExpectation& expected, const codec::BlockH
   if (how != VerifyIngest::kFull) {
     if (auto status = segment.Verify(place, 0, heads); !status.ok()) return status;
     if (how == VerifyIngest::kStructure) return absl::OkStatus();
+  } else if (auto status = segment.VerifyGroupHeaders(place); !status.ok()) {
+    return status;
   }
-  const codec::Codebook* book =
-      expected.codebooks == nullptr ? nullptr : expected.codebooks->Find(place.layer, tensor);
+  const auto book = codec::FindBook(header.codebook_set, expected.codebooks.get(), place.layer, tensor);
+  if (!book.ok()) return book.status();
   const uint32_t step = how == VerifyIngest::kFull ? 1 : kSampleStride;
   const uint64_t head_bytes = segment.shape().raw_bytes() / heads;
   values->resize(head_bytes);
   for (uint32_t head = 0; head < heads; head += step) {
-    if (auto status = segment.Decode(place, head, 1, book, &ws, *values); !status.ok()) return status;
+    if (auto status = segment.DecodeTiles(place, head, 1, *book, &ws, *values); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
@@ -99,6 +101,7 @@ absl::StatusOr<CommitInfo> CheckContainer(const IngestExpectation& expected, Byt
         return absl::FailedPreconditionError("a segment was encoded with another codec than the profile's");
       }
       if (auto status = CheckSegment(expected, header, *segment, i, tensor, how, ws, &values); !status.ok()) {
+        if (absl::IsUnimplemented(status)) *reason = Reason::kUnsupported;
         return status;
       }
     }
@@ -107,8 +110,8 @@ absl::StatusOr<CommitInfo> CheckContainer(const IngestExpectation& expected, Byt
   CommitInfo info;
   info.bytes = container.size();
   info.raw_bytes = header.raw_bytes();
-  // What the client says it measured is not believed; the profile's bound is.
-  info.error_bound = static_cast<float>(expected.profile.ErrorBound());
+  // Both are checked: the bound is the profile's, and the counts of tiles are those of the segments.
+  info.error_bound = codec::ErrorClass(header, view->quality());
   info.profile = header.profile;
   info.codebooks = header.codebook_set.IsZero() ? nullptr : expected.codebooks;
   return info;

@@ -42,6 +42,12 @@ absl::Status CheckRequest(const ServiceContext& context, const v1::GetRequest& r
   return absl::OkStatus();
 }
 
+// Why a stored block cannot be read. What a newer version wrote is no damage, and stays.
+Reason WhyUnreadable(const absl::Status& status) {
+  if (absl::IsNotFound(status)) return Reason::kCodebookMissing;
+  return absl::IsUnimplemented(status) ? Reason::kUnsupported : Reason::kCorrupt;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<GetProducer>> GetProducer::Create(ServiceContext* context,
@@ -120,9 +126,7 @@ void GetProducer::LookUp(const v1::GetBlock& wanted, Block* block) {
 void GetProducer::OpenBlock(const v1::GetBlock& wanted, Block* block) {
   block->opened = true;
   if (!block->status.ok()) return;
-  if (auto status = OpenSources(block); !status.ok()) {
-    return FailBlock(block, status, absl::IsNotFound(status) ? Reason::kCodebookMissing : Reason::kCorrupt);
-  }
+  if (auto status = OpenSources(block); !status.ok()) return FailBlock(block, status, WhyUnreadable(status));
   for (const Source& source : block->sources) {
     // Stored bounds are floats: a reader that names the profile's own bound must not lose by the rounding.
     if (request_.has_max_error() && source.shard->error_bound > static_cast<float>(request_.max_error())) {
@@ -155,15 +159,13 @@ absl::Status GetProducer::OpenSources(Block* block) {
                           wanted_.layer_begin < range.layer_begin + range.layer_count;
     if (!overlaps) continue;
     auto view = codec::ContainerView::Parse(shard->container());
-    if (!view.ok()) return absl::DataLossError(view.status().message());
+    if (!view.ok()) return view.status();
+    // By its id alone: the block may be of a profile that is not known here.
     std::shared_ptr<const codec::CodebookSet> codebooks = shard->codebooks;
-    if (codebooks == nullptr) {
-      auto profile = Profile::Parse(view->header().profile);
-      if (!profile.ok()) return absl::DataLossError(profile.status().message());
-      codebooks = ns_->codebooks().Find(view->header().codebook_set, *profile);
-      if (codebooks == nullptr && !view->header().codebook_set.IsZero()) {
-        return absl::NotFoundError("the block's codebook set is missing");
-      }
+    if (const Digest& id = view->header().codebook_set; codebooks == nullptr && !id.IsZero()) {
+      auto set = ns_->codebooks().FindById(id);
+      if (!set.ok()) return absl::NotFoundError("the block's codebook set is missing");
+      codebooks = *std::move(set);
     }
     block->sources.push_back({shard, *std::move(view), std::move(codebooks)});
   }
@@ -263,7 +265,7 @@ void GetProducer::ProduceStep(codec::Workspace& ws, Message* message) {
   if (!in_layer_ && !block.reported) BeginLayer();
   if (block.status.ok() && run_ < runs_.size()) {
     auto status = ProduceRun(block_, runs_[run_++], ws, message);
-    if (!status.ok()) FailBlock(&block, status, Reason::kCorrupt);
+    if (!status.ok()) FailBlock(&block, status, WhyUnreadable(status));
     if (status.ok() && run_ < runs_.size()) return;
   }
   if (!block.reported) ReportLayer(block_, message);
@@ -320,6 +322,7 @@ absl::Status GetProducer::AddEncoded(const v1::GetChunk& base, const Run& run,
     header.set_container_part(v1::CONTAINER_HEADER);
     const Digest& set = run.source->view.header().codebook_set;
     if (!set.IsZero()) header.set_codebook_set(std::string(set.view()));
+    header.set_error_class(run.source->shard->error_bound);
     AddPieces(header, run.source->view.header_bytes(), run.source->shard, std::nullopt, message);
   }
   v1::GetChunk chunk = base;
@@ -346,9 +349,10 @@ absl::Status GetProducer::AddDecoded(const v1::GetChunk& base, const Run& run,
   const uint64_t bytes = segment.shape().raw_bytes() / segment.shape().heads * run.head_count;
   std::shared_ptr<BufferPool::Buffer> buffer = context_->buffers->Take(bytes);
   const MutableByteSpan values = buffer->bytes().subspan(0, bytes);
-  const codec::Codebook* book =
-      run.source->codebooks == nullptr ? nullptr : run.source->codebooks->Find(place.layer, place.tensor);
-  if (auto status = segment.Decode(place, local_head, run.head_count, book, &ws, values); !status.ok()) {
+  const Digest& set = run.source->view.header().codebook_set;
+  const auto book = codec::FindBook(set, run.source->codebooks.get(), place.layer, place.tensor);
+  if (!book.ok()) return book.status();
+  if (auto status = segment.Decode(place, local_head, run.head_count, *book, &ws, values); !status.ok()) {
     return status;
   }
   AddPieces(base, values, std::move(buffer), std::nullopt, message);

@@ -49,6 +49,7 @@ TEST_F(CodebookCacheTest, BuiltInSetsAreNotAskedFor) {
   ASSERT_TRUE(built_in.ok());
   EXPECT_EQ((*built_in)->id(), codec::CodebookSet::BuiltIn(profile_)->id());
   EXPECT_EQ(*cache.Find(Digest(), *Profile::Parse("raw"), deadline_), nullptr);
+  EXPECT_EQ(*cache.Find(Digest(), deadline_), nullptr);  // readers need no set for built-in books
   EXPECT_TRUE(asked_.empty());
 }
 

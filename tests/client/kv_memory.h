@@ -48,6 +48,11 @@ class KvMemory {
     }
   }
 
+  // NaN everywhere: what a lossy codec stores raw.
+  void FillNan() {
+    for (auto& m : memory_) std::fill(m.begin(), m.end(), std::byte{0xff});
+  }
+
   const PagedBuffer& buffer() const { return *buffer_; }
   // Consecutive pages that hold block `i`.
   BlockPlace Place(uint32_t i, uint32_t tokens = 64) const {

@@ -369,5 +369,41 @@ TEST_F(MendTest, AnotherStoresCodebooksAreAskedFor) {
   EXPECT_EQ(daemon_.put_headers().back().codebook_set(), "");
 }
 
+TEST_F(PutTest, TheErrorClassSaysWhatMaxErrorTakes) {
+  const PutOptions kvcomp{.form = Form::kEncoded, .profile = "kvcomp:rel_k=0.05,rel_v=0.05"};
+  std::optional<float> announced;
+  daemon_.edit_get = [&](std::vector<v1::GetResponse>* responses) {
+    for (auto& response : *responses) {
+      for (auto& chunk : *response.mutable_chunks()) {
+        const bool header = chunk.container_part() == v1::CONTAINER_HEADER;
+        if (header && announced.has_value()) chunk.set_error_class(*announced);
+      }
+    }
+  };
+  const auto get = [&](uint32_t block, double max_error, KvMemory* target) {
+    auto got = ns_->GetBlocks(std::vector<GetBlock>{{.key = Key(block), .target = target->Place(block)}},
+                              {.form = Form::kEncoded, .max_error = max_error});
+    return got.ok() ? (*got)[0].status : got.status();
+  };
+  source_.FillNan();
+  ASSERT_TRUE((*ns_->PutBlocks(Blocks(1), kvcomp))[0].status.ok());
+  KvMemory target(model_, PageLayout::kHnd, 64, 64);
+  // A daemon that announces no class: the header's bound counts.
+  EXPECT_EQ(get(0, 0, &target).code(), absl::StatusCode::kFailedPrecondition);
+  announced = 0.0f;  // all tiles are raw
+  EXPECT_EQ(get(0, 0, &target), absl::OkStatus());
+  EXPECT_TRUE(SameBlock(source_, 0, target, 0));
+  announced = 0.7f;  // neither 0 nor the bound
+  EXPECT_EQ(get(0, 1, &target).code(), absl::StatusCode::kDataLoss);
+
+  source_.Fill(1);
+  ASSERT_TRUE((*ns_->PutBlocks(Blocks(2), kvcomp))[1].status.ok());
+  announced = 0.0f;  // a lie: its tiles are not raw
+  EXPECT_EQ(get(1, 0, &target).code(), absl::StatusCode::kDataLoss);
+  announced = 0.025f;
+  EXPECT_EQ(get(1, 0.025, &target), absl::OkStatus());
+  EXPECT_EQ(get(1, 0.01, &target).code(), absl::StatusCode::kFailedPrecondition);
+}
+
 }  // namespace
 }  // namespace kvcompd::client

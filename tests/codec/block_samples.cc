@@ -77,19 +77,40 @@ BlockHeader SampleHeader(const BlockSpec& spec) {
   if (!profile.ok()) Die("profile", profile.status());
   h.profile = profile->Text();
   h.error_bound = static_cast<float>(profile->ErrorBound());
+  if (spec.set != nullptr) h.codebook_set = spec.set->id();
   return h;
 }
 
+std::shared_ptr<const CodebookSet> SampleSet(const Fingerprint& fingerprint, std::string_view profile,
+                                             const std::vector<uint32_t>& layers) {
+  CodebookTrainer trainer(fingerprint, *Profile::Parse(profile));
+  for (const uint32_t layer : layers) {
+    for (const Tensor tensor : {Tensor::kK, Tensor::kV}) {
+      const auto middle = static_cast<int32_t>(MiddleCode(AlphabetSize(*Profile::Parse(profile), tensor)));
+      std::vector<uint32_t> counts(kMaxSymbols);
+      for (int32_t s = 0; s < static_cast<int32_t>(kMaxSymbols); ++s) {
+        const int32_t distance = s - middle + static_cast<int32_t>(layer % 2);
+        counts[static_cast<size_t>(s)] = static_cast<uint32_t>(1 + 4000 / (1 + distance * distance));
+      }
+      trainer.Add(layer, tensor, counts);
+    }
+  }
+  return trainer.Build();
+}
+
 std::string SampleSegment(const BlockHeader& header, uint32_t layer_index, Tensor tensor,
-                          std::string_view values) {
+                          std::string_view values, const CodebookSet* set, EncodeStats* stats) {
   EncodeParams params;
   params.profile = *Profile::Parse(header.profile);
+  const auto book = FindBook(header.codebook_set, set, header.layers[layer_index], tensor);
+  if (!book.ok()) Die("book", book.status());
+  params.book = *book;
   const Codec& codec = *FindCodec(params.profile.codec);
   const SegmentShape shape = header.segment_shape(tensor);
   std::string out(SegmentBound(shape, codec), '\0');
   Workspace ws;
   const auto bytes = EncodeSegment(codec, header.place(layer_index, tensor), shape, AsBytes(values), params,
-                                   &ws, std::as_writable_bytes(std::span(out)), nullptr);
+                                   &ws, std::as_writable_bytes(std::span(out)), stats);
   if (!bytes.ok()) Die("EncodeSegment", bytes.status());
   out.resize(*bytes);
   return out;
@@ -104,12 +125,13 @@ BlockSample MakeBlock(const BlockSpec& spec) {
     for (Tensor tensor : {Tensor::kK, Tensor::kV}) {
       if (tensor == Tensor::kV && spec.head_dim_v == 0) continue;
       const SegmentShape shape = block.header.segment_shape(tensor);
-      block.values.push_back(
-          SampleValues(shape, spec.seed == 0 ? 0 : spec.seed + 2 * layer + (tensor == Tensor::kV)));
-      block.segments.push_back(SampleSegment(block.header, layer, tensor, block.values.back()));
+      const uint32_t seed = spec.seed == 0 ? 0 : spec.seed + 2 * layer + (tensor == Tensor::kV);
+      block.values.push_back(spec.values ? spec.values(shape, seed) : SampleValues(shape, seed));
+      EncodeStats stats;
+      block.segments.push_back(
+          SampleSegment(block.header, layer, tensor, block.values.back(), spec.set.get(), &stats));
       if (absl::Status s = writer.AddSegment(AsBytes(block.segments.back())); !s.ok()) Die("AddSegment", s);
-      quality.tiles += shape.heads * shape.groups();
-      quality.raw_bytes += shape.raw_bytes();
+      quality.Add(tensor, stats);
     }
   }
   absl::StatusOr<std::string> container = std::move(writer).Finish(quality);
@@ -161,6 +183,45 @@ void ResealTiles(const Fingerprint& fingerprint, const BlockKey& key, std::strin
     if (size_and_mode >> 24 == 0) Poke(segment, row + 12, Crc32c(AsBytes(bytes.substr(offset, size))));
   }
   if (Peek<uint32_t>(bytes, 44) <= bytes.size()) ResealSegment(segment);
+}
+
+std::string WithAdditions(const std::string& container, uint8_t minor, size_t header_more,
+                          size_t footer_more) {
+  const auto view = ContainerView::Parse(AsBytes(container));
+  if (!view.ok()) Die("WithAdditions", view.status());
+  const size_t header_bytes = view->header_bytes().size();
+  const size_t footer_bytes = view->footer_bytes().size();
+  std::string out = container;
+  Poke<uint8_t>(&out, 5, minor);
+  Poke<uint16_t>(&out, 6, static_cast<uint16_t>(header_bytes + header_more));
+  out.insert(out.size() - 12, footer_more, '\x77');
+  Poke<uint32_t>(&out, out.size() - 12, static_cast<uint32_t>(footer_bytes + footer_more));
+  out.insert(header_bytes - 4, header_more, '\x77');
+  const size_t footer = out.size() - footer_bytes - footer_more;
+  Poke<uint64_t>(&out, footer + 8, out.size());
+  for (uint32_t i = 0; i < view->header().num_segments(); ++i) {
+    const size_t extent = footer + 40 + 16 * i;
+    Poke<uint64_t>(&out, extent, Peek<uint64_t>(out, extent) + header_more);
+  }
+  ResealBlockHeader(&out);
+  ResealFooter(&out);
+  return out;
+}
+
+std::string WithExtension(const std::string& segment, uint32_t more, uint32_t may_ignore) {
+  const auto view = SegmentView::Parse(AsBytes(segment));
+  if (!view.ok()) Die("WithExtension", view.status());
+  const TileEntry last = view->tile(view->shape().heads - 1, view->shape().groups() - 1);
+  std::string out = segment.substr(0, size_t{last.offset} + last.bytes);
+  const uint32_t data = Peek<uint32_t>(out, 44);
+  for (size_t row = 64; row < data; row += 16) Poke(&out, row, Peek<uint32_t>(out, row) + more);
+  Poke<uint32_t>(&out, 8, may_ignore);
+  Poke<uint32_t>(&out, 44, data + more);
+  out.insert(data, more, '\x77');
+  out.resize((out.size() + 63) / 64 * 64);
+  Poke<uint32_t>(&out, 28, static_cast<uint32_t>(out.size()));
+  ResealSegment(&out);
+  return out;
 }
 
 void ResealFooter(std::string* container) {

@@ -8,10 +8,13 @@
 #define KVCOMPD_TESTS_CODEC_BLOCK_SAMPLES_H_
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "codec/base/types.h"
+#include "codec/codebook.h"
 #include "codec/container.h"
 
 namespace kvcompd::codec {
@@ -26,6 +29,8 @@ struct BlockSpec {
   uint32_t head_dim_k = 8;
   uint32_t head_dim_v = 8;
   uint32_t seed = 1;
+  std::shared_ptr<const CodebookSet> set;                                 // null: the built-in one
+  std::function<std::string(const SegmentShape&, uint32_t seed)> values;  // null: SampleValues
 };
 
 struct BlockSample {
@@ -40,8 +45,13 @@ struct BlockSample {
 std::string SampleValues(const SegmentShape& shape, uint32_t seed);
 
 BlockHeader SampleHeader(const BlockSpec& spec);
+// set: the one that the header names, if any.
 std::string SampleSegment(const BlockHeader& header, uint32_t layer_index, Tensor tensor,
-                          std::string_view values);
+                          std::string_view values, const CodebookSet* set = nullptr,
+                          EncodeStats* stats = nullptr);
+// A set for these layers and one of all, from counts around the middle code.
+std::shared_ptr<const CodebookSet> SampleSet(const Fingerprint& fingerprint, std::string_view profile,
+                                             const std::vector<uint32_t>& layers);
 BlockSample MakeBlock(const BlockSpec& spec);
 
 // Recomputes checksums of bytes that a test has changed on purpose, by FORMAT.md and not by the code under
@@ -52,6 +62,12 @@ void ResealSegment(std::string* segment);  // header and index
 // and then of the index. The decoded values' only of raw tiles.
 void ResealTiles(const Fingerprint& fingerprint, const BlockKey& key, std::string* segment);
 void ResealFooter(std::string* container);
+
+// The container as a newer minor version may write it: with additions to header and footer, sealed.
+std::string WithAdditions(const std::string& container, uint8_t minor, size_t header_more,
+                          size_t footer_more);
+// The segment with `more` bytes between its group index and its data, sealed.
+std::string WithExtension(const std::string& segment, uint32_t more, uint32_t may_ignore);
 
 // Writes a little-endian field.
 template <typename T>

@@ -31,7 +31,7 @@ TEST(CodebookSet, ParseGivesBackWhatWasBuilt) {
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_EQ((*parsed)->id(), set->id());
   EXPECT_EQ((*parsed)->fingerprint(), Sha256("model"));
-  EXPECT_EQ((*parsed)->profile_text(), "kvcomp:rel_k=0.1,rel_v=0.2,k_unit=block,strict=0");
+  EXPECT_EQ((*parsed)->profile_text(), "kvcomp:rel_k=0.1,rel_v=0.2");
   for (uint32_t layer : {0u, 3u, 7u, 99u, 70000u}) {
     for (const Tensor t : {Tensor::kK, Tensor::kV}) {
       const Codebook *a = set->Find(layer, t), *b = (*parsed)->Find(layer, t);
@@ -82,6 +82,96 @@ TEST(CodebookSet, WhatParsesIsCanonical) {
   }
 }
 
+// The canonical bytes of a set with these books of 13 (K) and 8 (V) symbols.
+std::string SetOf(const std::vector<std::pair<uint16_t, Tensor>>& books,
+                  const std::string& text = "kvcomp:rel_k=0.1,rel_v=0.2") {
+  std::string bytes("KVCS\x01\0\0\0", 8);
+  bytes.resize(40, '\x11');
+  const auto u16 = [&](size_t value) {
+    bytes += static_cast<char>(value & 0xff);
+    bytes += static_cast<char>(value >> 8);
+  };
+  u16(text.size());
+  bytes += text;
+  u16(books.size());
+  for (const auto& [layer, tensor] : books) {
+    u16(layer);
+    u16(static_cast<size_t>(tensor));
+    u16(tensor == Tensor::kK ? 13 : 8);
+    // 3 codes of 3 bits and 10 of 4, or 8 of 3.
+    bytes += tensor == Tensor::kK ? std::string("\x33\x43\x44\x44\x44\x44\x04", 7) : std::string(4, '\x33');
+  }
+  return bytes;
+}
+
+TEST(CodebookSet, HasBooksOfAllLayersForKAndV) {
+  const uint16_t any = CodebookSet::kAnyLayer;
+  ASSERT_EQ(ParseCode(SetOf({{any, Tensor::kK}, {any, Tensor::kV}})), absl::StatusCode::kOk);
+  EXPECT_EQ(ParseCode(SetOf({{3, Tensor::kK}, {3, Tensor::kV}, {any, Tensor::kK}, {any, Tensor::kV}})),
+            absl::StatusCode::kOk);
+  EXPECT_EQ(ParseCode(SetOf({})), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(ParseCode(SetOf({{3, Tensor::kK}, {3, Tensor::kV}})), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(ParseCode(SetOf({{any, Tensor::kK}})), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(ParseCode(SetOf({{any, Tensor::kV}})), absl::StatusCode::kDataLoss);
+  const auto set = CodebookSet::Parse(SetOf({{any, Tensor::kK}, {any, Tensor::kV}})).value();
+  for (const uint32_t layer : {0u, 65534u, 65535u, 100000u}) {
+    EXPECT_NE(set->Find(layer, Tensor::kK), nullptr);
+    EXPECT_NE(set->Find(layer, Tensor::kV), nullptr);
+  }
+}
+
+TEST(CodebookSet, NumberOfBooksHasALimit) {
+  const auto books_of = [](size_t per_tensor) {
+    std::vector<std::pair<uint16_t, Tensor>> books;
+    for (size_t i = 0; i + 1 < per_tensor; ++i) {
+      books.emplace_back(static_cast<uint16_t>(i), Tensor::kK);
+      books.emplace_back(static_cast<uint16_t>(i), Tensor::kV);
+    }
+    books.emplace_back(CodebookSet::kAnyLayer, Tensor::kK);
+    books.emplace_back(CodebookSet::kAnyLayer, Tensor::kV);
+    return books;
+  };
+  EXPECT_EQ(CodebookSet::kMaxBooks, 32770u);
+  EXPECT_EQ(ParseCode(SetOf(books_of(CodebookSet::kMaxBooksPerTensor))), absl::StatusCode::kOk);
+  EXPECT_EQ(ParseCode(SetOf(books_of(CodebookSet::kMaxBooksPerTensor + 1))), absl::StatusCode::kDataLoss);
+
+  // A trainer that has seen more layers gives books to the lowest, and what it builds parses.
+  CodebookTrainer trainer(Sha256("m"), ProfileOf("kvcomp:rel_k=0.5,rel_v=0.5"));
+  for (uint32_t layer = 0; layer < 16 * kMaxLayers + 5; ++layer) {
+    trainer.Add(layer, Tensor::kK, std::vector<uint32_t>{1, 2, 3, layer % 9, 1});
+  }
+  const auto set = trainer.Build();
+  EXPECT_EQ(ParseCode(set->canonical_bytes()), absl::StatusCode::kOk);
+  const Codebook* const any = set->Find(CodebookSet::kAnyLayer, Tensor::kK);
+  EXPECT_NE(set->Find(16 * kMaxLayers - 1, Tensor::kK), any);
+  EXPECT_EQ(set->Find(16 * kMaxLayers, Tensor::kK), any);
+}
+
+TEST(CodebookSet, ANewerProfileIsUnimplementedAndAWrongOneIsNot) {
+  const uint16_t any = CodebookSet::kAnyLayer;
+  const auto code = [&](const std::string& text) {
+    return ParseCode(SetOf({{any, Tensor::kK}, {any, Tensor::kV}}, text));
+  };
+  EXPECT_EQ(code("kvcomp:rel_k=0.1,rel_v=0.2,zero_bits=8"), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(code("kvcomp:rel_k=0.1,rel_v=0.2,k_unit=head"), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(code("tcq:bits=3"), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(code("kvcomp:rel_k=0.1,rel_v=0.2,k_unit=block"), absl::StatusCode::kDataLoss);  // not canonical
+  EXPECT_EQ(code("kvcomp:rel_k=0.1,rel_v=0.20"), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(code("kvcomp:rel_k=0.1"), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(code("raw"), absl::StatusCode::kDataLoss);  // has no books
+}
+
+TEST(FindBook, NeverStandsInWithABuiltInBook) {
+  const auto set = TrainedSet();
+  EXPECT_EQ(*FindBook(Digest(), nullptr, 3, Tensor::kK), nullptr);
+  EXPECT_EQ(*FindBook(Digest(), set.get(), 3, Tensor::kK), nullptr);
+  EXPECT_EQ(*FindBook(set->id(), set.get(), 3, Tensor::kK), set->Find(3, Tensor::kK));
+  EXPECT_EQ(FindBook(set->id(), nullptr, 3, Tensor::kK).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(FindBook(Sha256("other"), set.get(), 3, Tensor::kK).status().code(), absl::StatusCode::kDataLoss);
+  const auto none = CodebookSet::BuiltIn(ProfileOf("raw"));
+  EXPECT_EQ(FindBook(none->id(), none.get(), 3, Tensor::kK).status().code(), absl::StatusCode::kDataLoss);
+}
+
 TEST(CodebookSet, RefusesByField) {
   const std::string good = TrainedSet()->canonical_bytes();
   const size_t books = 42 + static_cast<uint8_t>(good[40]) + 2;
@@ -93,18 +183,21 @@ TEST(CodebookSet, RefusesByField) {
   EXPECT_EQ(with(0, 'X'), absl::StatusCode::kDataLoss);
   EXPECT_EQ(with(4, 2), absl::StatusCode::kUnimplemented);
   EXPECT_EQ(with(4, 0), absl::StatusCode::kDataLoss);
-  EXPECT_EQ(with(6, 1), absl::StatusCode::kDataLoss);             // reserved
-  EXPECT_EQ(with(42, 'q'), absl::StatusCode::kDataLoss);          // profile
-  EXPECT_EQ(with(books, 50), absl::StatusCode::kDataLoss);        // layers out of order
-  EXPECT_EQ(with(books + 2, 3), absl::StatusCode::kDataLoss);     // no tensor
-  EXPECT_EQ(with(books + 3, 1), absl::StatusCode::kDataLoss);     // reserved
-  EXPECT_EQ(with(books + 4, 12), absl::StatusCode::kDataLoss);    // alphabet of another profile
-  EXPECT_EQ(with(books + 6, 0x11), absl::StatusCode::kDataLoss);  // Kraft
+  EXPECT_EQ(with(6, 1), absl::StatusCode::kDataLoss);               // reserved
+  EXPECT_EQ(with(40, 127), absl::StatusCode::kDataLoss);            // length of the profile
+  EXPECT_EQ(with(42, 'q'), absl::StatusCode::kUnimplemented);       // another codec
+  EXPECT_EQ(with(42, 'K'), absl::StatusCode::kDataLoss);            // no codec's name
+  EXPECT_EQ(with(49, 'q'), absl::StatusCode::kUnimplemented);       // another option
+  EXPECT_EQ(with(books, 50), absl::StatusCode::kDataLoss);          // layers out of order
+  EXPECT_EQ(with(books + 2, 3), absl::StatusCode::kUnimplemented);  // tensor
+  EXPECT_EQ(with(books + 3, 1), absl::StatusCode::kDataLoss);       // reserved
+  EXPECT_EQ(with(books + 4, 12), absl::StatusCode::kDataLoss);      // alphabet of another profile
+  EXPECT_EQ(with(books + 6, 0x11), absl::StatusCode::kDataLoss);    // Kraft
   // The upper half of the last byte of 13 lengths is padding.
   EXPECT_EQ(with(books + 12, static_cast<char>(good[books + 12] | 0x10)), absl::StatusCode::kDataLoss);
   // The profile's text must be the canonical one: same length, other order.
   std::string reordered = good;
-  const std::string text = "kvcomp:rel_v=0.2,rel_k=0.1,k_unit=block,strict=0";
+  const std::string text = "kvcomp:rel_v=0.2,rel_k=0.1";
   reordered.replace(42, text.size(), text);
   EXPECT_EQ(ParseCode(reordered), absl::StatusCode::kDataLoss);
 }
@@ -116,11 +209,11 @@ TEST(CodebookSet, BuiltInIsAConstantOfTheProfile) {
   EXPECT_TRUE(set->fingerprint().IsZero());
   EXPECT_NE(set->id(), CodebookSet::BuiltIn(ProfileOf("kvcomp:rel_k=0.06"))->id());
   ASSERT_NE(set->Find(5, Tensor::kK), nullptr);
-  EXPECT_EQ(set->Find(5, Tensor::kK)->num_symbols(), AlphabetSize(0.05));
-  EXPECT_EQ(set->Find(5, Tensor::kV)->num_symbols(), AlphabetSize(0.1));
+  EXPECT_EQ(set->Find(5, Tensor::kK)->num_symbols(), AlphabetSize(0.05, false));
+  EXPECT_EQ(set->Find(5, Tensor::kV)->num_symbols(), AlphabetSize(0.1, false));
   EXPECT_TRUE(CodebookSet::Parse(set->canonical_bytes()).ok());
   // Part of the format: a change of the formula or of the ties would change what blocks decode to.
-  EXPECT_EQ(set->id().Hex(), "bb4862a9c5ada3134db6a14814a5c02708009e11147cef1a0e549bd89b3de5cd");
+  EXPECT_EQ(set->id().Hex(), "45d629e32c59f2a0c3b5ff1c9294d81d7db2b4fe10e3ea056b7e0c10e0c6f20c");
 }
 
 TEST(CodebookSet, ProfilesWithoutBooksHaveNone) {
@@ -146,7 +239,7 @@ TEST(CodebookTrainer, TrainedBooksCostLessThanTheBuiltInOnTheirSamples) {
   EXPECT_EQ(trainer.CostBits(*CodebookSet::BuiltIn(ProfileOf("raw"))), 30200u * kMaxCodeBits);
   // V had no samples: the built-in book serves.
   ASSERT_NE(set->Find(2, Tensor::kV), nullptr);
-  EXPECT_EQ(set->Find(2, Tensor::kV)->num_symbols(), AlphabetSize(0.1));
+  EXPECT_EQ(set->Find(2, Tensor::kV)->num_symbols(), AlphabetSize(0.1, false));
   EXPECT_EQ(trainer.Build()->id(), set->id());
 }
 

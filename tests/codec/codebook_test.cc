@@ -68,13 +68,13 @@ TEST(PackageMerge, TiesAreFixed) {
 }
 
 TEST(AlphabetSize, KnownValues) {
-  EXPECT_EQ(AlphabetSize(0.5), 5u);
-  EXPECT_EQ(AlphabetSize(0.25), 7u);
-  EXPECT_EQ(AlphabetSize(0.1), 13u);
-  EXPECT_EQ(AlphabetSize(0.05), 23u);
-  EXPECT_EQ(AlphabetSize(0.01), 103u);
-  EXPECT_EQ(AlphabetSize(0.005), 204u);
-  EXPECT_EQ(AlphabetSize(0.001), 256u);
+  EXPECT_EQ(AlphabetSize(0.5, false), 5u);
+  EXPECT_EQ(AlphabetSize(0.25, false), 7u);
+  EXPECT_EQ(AlphabetSize(0.1, false), 13u);
+  EXPECT_EQ(AlphabetSize(0.05, false), 23u);
+  EXPECT_EQ(AlphabetSize(0.01, false), 103u);
+  EXPECT_EQ(AlphabetSize(0.005, false), 204u);
+  EXPECT_EQ(AlphabetSize(0.001, false), 256u);
 }
 
 TEST(Codebook, CodesAreCanonicalPrefixFreeAndDecodable) {

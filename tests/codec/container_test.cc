@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "tests/codec/block_samples.h"
+#include "tests/codec/kvcomp_oracle.h"
 
 namespace kvcompd::codec {
 namespace {
@@ -15,7 +16,7 @@ constexpr absl::StatusCode kUnimplemented = absl::StatusCode::kUnimplemented;
 constexpr absl::StatusCode kPrecondition = absl::StatusCode::kFailedPrecondition;
 
 // Parses, verifies and decodes everything: the first error, or the values of each segment.
-absl::StatusOr<std::vector<std::string>> ReadAll(std::string_view bytes) {
+absl::StatusOr<std::vector<std::string>> ReadAll(std::string_view bytes, const CodebookSet* set = nullptr) {
   const auto view = ContainerView::Parse(AsBytes(bytes));
   if (!view.ok()) return view.status();
   if (absl::Status s = view->VerifyAll(); !s.ok()) return s;
@@ -28,7 +29,9 @@ absl::StatusOr<std::vector<std::string>> ReadAll(std::string_view bytes) {
       const auto segment = view->Segment(layer, tensor);
       if (!segment.ok()) return segment.status();
       std::string values(segment->shape().raw_bytes(), '\0');
-      const absl::Status status = segment->Decode(h.place(layer, tensor), 0, h.shard.head_count, nullptr, &ws,
+      const auto book = FindBook(h.codebook_set, set, h.layers[layer], tensor);
+      if (!book.ok()) return book.status();
+      const absl::Status status = segment->Decode(h.place(layer, tensor), 0, h.shard.head_count, *book, &ws,
                                                   std::as_writable_bytes(std::span(values)));
       if (!status.ok()) return status;
       all.push_back(std::move(values));
@@ -76,7 +79,138 @@ TEST(ContainerTest, RoundTripsHeaderSegmentsAndQuality) {
     if (h.profile == "raw") {
       EXPECT_EQ(*values, block.values);
     }
+    EXPECT_EQ(ErrorClass(h, view->quality()), h.profile == "raw" ? 0.0f : 0.05f);
   }
+}
+
+// What the oracle says of every group of a container, by the source values.
+void ExpectBounds(const BlockSample& block, const std::vector<std::string>& decoded) {
+  const Profile profile = *Profile::Parse(block.header.profile);
+  for (uint32_t i = 0; i < block.values.size(); ++i) {
+    const bool v = block.header.head_dim_v != 0 && i % 2 == 1;
+    const SegmentShape shape = block.header.segment_shape(v ? Tensor::kV : Tensor::kK);
+    const auto view = SegmentView::Parse(AsBytes(block.segments[i]));
+    for (uint32_t g = 0; g < shape.groups(); ++g) {
+      std::string x, y;
+      std::vector<TileMode> modes;
+      const GroupShape group = shape.group(g);
+      for (uint32_t head = 0; head < shape.heads; ++head) {
+        const size_t at = (size_t{head} * shape.tokens + size_t{g} * kTileTokens) * group.row_bytes();
+        x += block.values[i].substr(at, group.tile_bytes());
+        y += decoded[i].substr(at, group.tile_bytes());
+        modes.push_back(view->tile(head, g).mode);
+      }
+      const auto check = kvcompd::testing::CheckGroup(group, profile, x, y, modes);
+      EXPECT_EQ(check.failures, "") << "segment " << i << " group " << g;
+    }
+  }
+}
+
+TEST(ContainerTest, LossyBlocksKeepTheirBoundWithBuiltInAndTrainedBooks) {
+  for (const char* profile : {"kvcomp:rel_k=0.05,rel_v=0.1", "kvcomp:rel_k=0.2,rel_v=0.05,k_unit=channel",
+                              "kvcomp:rel_k=0.1,rel_v=0.1,strict=1"}) {
+    for (const bool trained : {false, true}) {
+      SCOPED_TRACE(std::string(profile) + (trained ? " trained" : ""));
+      BlockSpec spec = SmallSpec();
+      spec.profile = profile;
+      spec.heads = 3;
+      spec.tokens = 150;
+      spec.head_dim_k = 40;
+      spec.head_dim_v = 64;
+      // The layers' own books, and the one of all layers.
+      if (trained) spec.set = SampleSet(SampleHeader(spec).fingerprint, profile, {3});
+      const BlockSample block = MakeBlock(spec);
+      const auto values = ReadAll(block.container, spec.set.get());
+      ASSERT_TRUE(values.ok()) << values.status();
+      ExpectBounds(block, *values);
+      const auto view = ContainerView::Parse(AsBytes(block.container));
+      EXPECT_LT(view->quality().raw_tiles, view->quality().tiles / 2);
+      EXPECT_GT(view->quality().max_error_over_r_k, 0.8f);
+      EXPECT_GT(view->quality().max_error_over_r_v, 0.8f);
+      EXPECT_GT(ErrorClass(view->header(), view->quality()), 0.0f);
+      if (!trained) continue;
+      EXPECT_EQ(ReadAll(block.container).status().code(), absl::StatusCode::kNotFound);
+      const auto other = SampleSet(Sha256("another"), profile, {3});
+      EXPECT_EQ(ReadAll(block.container, other.get()).status().code(), kDataLoss);
+    }
+  }
+}
+
+TEST(ContainerTest, ABlockOfRawTilesHasErrorClass0) {
+  BlockSpec spec = SmallSpec();
+  spec.profile = "kvcomp";
+  spec.values = [](const SegmentShape& shape, uint32_t) {
+    return std::string(shape.raw_bytes(), '\xff');  // bf16 NaN
+  };
+  const BlockSample block = MakeBlock(spec);
+  const auto view = ContainerView::Parse(AsBytes(block.container));
+  ASSERT_TRUE(view.ok()) << view.status();
+  EXPECT_EQ(view->header().error_bound, 0.05f);
+  EXPECT_EQ(view->quality().raw_tiles, view->quality().tiles);
+  EXPECT_EQ(ErrorClass(view->header(), view->quality()), 0.0f);
+  EXPECT_EQ(*ReadAll(block.container), block.values);
+}
+
+TEST(ContainerTest, ErrorBound0IsForBitExactCodecsOnly) {
+  BlockSpec spec = SmallSpec();
+  spec.profile = "kvcomp";
+  const BlockSample block = MakeBlock(spec);
+  std::string bad = block.container;
+  Poke<float>(&bad, 136, 0.0f);
+  ResealBlockHeader(&bad);
+  EXPECT_EQ(ContainerView::Parse(AsBytes(bad)).status().code(), kDataLoss);
+  BlockHeader header = block.header;
+  header.error_bound = 0;
+  ContainerWriter writer(header);
+  EXPECT_EQ(writer.AddSegment(AsBytes(block.segments[0])).code(), kPrecondition);
+  // Raw segments under a bound are fine: it is nominal.
+  std::string raw = MakeBlock(SmallSpec()).container;
+  Poke<float>(&raw, 136, 0.25f);
+  ResealBlockHeader(&raw);
+  const auto view = ContainerView::Parse(AsBytes(raw));
+  ASSERT_TRUE(view.ok()) << view.status();
+  EXPECT_EQ(ErrorClass(view->header(), view->quality()), 0.0f);
+}
+
+TEST(ContainerTest, AnUnknownProfileIsNoObstacle) {
+  for (const bool trained : {false, true}) {
+    BlockSpec spec = SmallSpec();
+    spec.profile = "kvcomp";
+    if (trained) spec.set = SampleSet(SampleHeader(spec).fingerprint, "kvcomp", {3});
+    const BlockSample block = MakeBlock(spec);
+    BlockHeader header = block.header;
+    header.profile = "kvcomp:rel_k=0.05,rel_v=0.1,zero_bits=8";
+    ContainerWriter writer(header);
+    for (const std::string& s : block.segments) ASSERT_EQ(writer.AddSegment(AsBytes(s)), absl::OkStatus());
+    const auto container = std::move(writer).Finish({});
+    ASSERT_TRUE(container.ok()) << container.status();
+    EXPECT_EQ(*ReadAll(*container, spec.set.get()), *ReadAll(block.container, spec.set.get()));
+  }
+}
+
+TEST(QualityRecordTest, AddsByTensorAndThereIsNoErrorOfVWithoutV) {
+  QualityRecord quality;
+  EncodeStats stats;
+  stats.tiles = 3;
+  stats.raw_tiles = 1;
+  stats.raw_bytes = 100;
+  stats.max_error_over_r = 0.75;
+  quality.Add(Tensor::kK, stats);
+  stats.max_error_over_r = 0.5;
+  quality.Add(Tensor::kV, stats);
+  quality.Add(Tensor::kK, stats);
+  EXPECT_EQ(quality.tiles, 9u);
+  EXPECT_EQ(quality.raw_tiles, 3u);
+  EXPECT_EQ(quality.raw_bytes, 300u);
+  EXPECT_EQ(quality.max_error_over_r_k, 0.75f);
+  EXPECT_EQ(quality.max_error_over_r_v, 0.5f);
+
+  BlockSpec spec;
+  spec.head_dim_v = 0;
+  std::string bad = MakeBlock(spec).container;
+  Poke<float>(&bad, bad.size() - FooterBytes(1) + 36, 0.5f);
+  ResealFooter(&bad);
+  EXPECT_EQ(ContainerView::Parse(AsBytes(bad)).status().code(), kDataLoss);
 }
 
 TEST(ContainerTest, WithoutVThereAreOnlyKSegments) {
@@ -179,35 +313,37 @@ TEST(BlockHeaderTest, RangesOfEveryField) {
       {12, 4, 0xffffffff, kOk},            // may-ignore
       {48, 1, 15, kDataLoss},
       {48, 1, 65, kDataLoss},  // key_bytes
-      {49, 1, 0, kDataLoss},
-      {49, 1, 6, kDataLoss},  // dtype
+      {49, 1, 0, kUnimplemented},
+      {49, 1, 6, kUnimplemented},  // dtype
       {50, 2, 0, kDataLoss},
-      {50, 2, 1025, kDataLoss},  // tokens
+      {50, 2, 1025, kUnimplemented},  // tokens
       {68, 1, 1, kDataLoss},
       {115, 1, 1, kDataLoss},  // padding of the key
       {116, 2, 255, kOk},
-      {116, 2, 256, kDataLoss},  // group
+      {116, 2, 256, kUnimplemented},  // group
       {118, 2, 1022, kOk},
-      {118, 2, 1023, kDataLoss},  // head_begin
+      {118, 2, 1023, kUnimplemented},  // head_begin
       {120, 2, 0, kDataLoss},
-      {120, 2, 1025, kDataLoss},  // heads
+      {120, 2, 1025, kUnimplemented},  // heads
       {122, 2, 1022, kOk},
-      {122, 2, 1023, kDataLoss},  // layer_begin
+      {122, 2, 1023, kUnimplemented},  // layer_begin
       {124, 2, 0, kDataLoss},
-      {124, 2, 1025, kDataLoss},  // layers
+      {124, 2, 1025, kUnimplemented},  // layers
       {124, 2, 1024, kDataLoss},
       {126, 2, 1, kDataLoss},  // reserved
-      {128, 4, 7, kDataLoss},
-      {128, 4, 577, kDataLoss},  // head_dim_k
-      {132, 4, 7, kDataLoss},
-      {132, 4, 577, kDataLoss},
+      {128, 4, 0, kDataLoss},
+      {128, 4, 7, kUnimplemented},
+      {128, 4, 577, kUnimplemented},  // head_dim_k
+      {132, 4, 7, kUnimplemented},
+      {132, 4, 577, kUnimplemented},
       {132, 4, 0, kOk},  // head_dim_v
       {136, 4, 0x3f800000, kOk},
       {136, 4, 0x3f800001, kDataLoss},  // error_bound
       {136, 4, 0x80000000, kDataLoss},
       {136, 4, 0x7fc00000, kDataLoss},  // -0, NaN
       {140, 2, 0, kDataLoss},
-      {140, 2, 129, kDataLoss},
+      {140, 2, 512, kDataLoss},
+      {140, 2, 513, kUnimplemented},
       {142, 2, 1, kDataLoss},  // profile_bytes
       {176, 2, 9, kDataLoss},
       {178, 2, 2, kDataLoss},
@@ -238,7 +374,7 @@ TEST(BlockHeaderTest, LargestHeaderIsReadAndSerialisesToItself) {
   for (uint32_t i = 0; i < kMaxLayers; ++i) spec.layers.push_back(64 * i);
   BlockHeader h = SampleHeader(spec);
   h.key = *BlockKey::FromBytes(std::string(64, 'k'));
-  h.profile = std::string(128, 'p');  // not a codec known here: kept as text
+  h.profile = std::string(512, 'p');  // not a codec known here: kept as text
   h.codebook_set = Sha256("set");
   h.error_bound = 0.25f;
   const std::string bytes = SerializeBlockHeader(h);
@@ -252,33 +388,11 @@ TEST(BlockHeaderTest, LargestHeaderIsReadAndSerialisesToItself) {
   EXPECT_EQ(SerializeBlockHeader(*back), bytes);
 }
 
-// The container with `header_more` and `footer_more` bytes of additions and this minor version.
-std::string WithAdditions(const BlockSample& block, uint8_t minor, size_t header_more, size_t footer_more) {
-  const auto view = ContainerView::Parse(AsBytes(block.container));
-  const size_t header_bytes = view->header_bytes().size();
-  const size_t footer_bytes = view->footer_bytes().size();
-  std::string out = block.container;
-  Poke<uint8_t>(&out, 5, minor);
-  Poke<uint16_t>(&out, 6, static_cast<uint16_t>(header_bytes + header_more));
-  out.insert(out.size() - 12, footer_more, '\x77');
-  Poke<uint32_t>(&out, out.size() - 12, static_cast<uint32_t>(footer_bytes + footer_more));
-  out.insert(header_bytes - 4, header_more, '\x77');
-  const size_t footer = out.size() - footer_bytes - footer_more;
-  Poke<uint64_t>(&out, footer + 8, out.size());
-  for (size_t i = 0; i < block.segments.size(); ++i) {
-    const size_t extent = footer + 40 + 16 * i;
-    Poke<uint64_t>(&out, extent, Peek<uint64_t>(out, extent) + header_more);
-  }
-  ResealBlockHeader(&out);
-  ResealFooter(&out);
-  return out;
-}
-
 TEST(CompatibilityTest, NewerMinorVersionsAreReadWithTheirAdditions) {
   const BlockSample block = MakeBlock(SmallSpec());
   for (const auto& [header_more, footer_more] :
        {std::pair(0, 0), std::pair(64, 0), std::pair(0, 64), std::pair(640, 128)}) {
-    const std::string newer = WithAdditions(block, 1, header_more, footer_more);
+    const std::string newer = WithAdditions(block.container, 1, header_more, footer_more);
     const auto values = ReadAll(newer);
     ASSERT_TRUE(values.ok()) << values.status();
     EXPECT_EQ(*values, block.values);
@@ -291,14 +405,14 @@ TEST(CompatibilityTest, NewerMinorVersionsAreReadWithTheirAdditions) {
 
 TEST(CompatibilityTest, ThisMinorVersionHasNoAdditions) {
   const BlockSample block = MakeBlock(SmallSpec());
-  EXPECT_EQ(ReadAll(WithAdditions(block, 0, 0, 0))->size(), 4u);
-  EXPECT_EQ(ReadAll(WithAdditions(block, 0, 64, 0)).status().code(), kDataLoss);
-  EXPECT_EQ(ReadAll(WithAdditions(block, 0, 0, 64)).status().code(), kDataLoss);
+  EXPECT_EQ(ReadAll(WithAdditions(block.container, 0, 0, 0))->size(), 4u);
+  EXPECT_EQ(ReadAll(WithAdditions(block.container, 0, 64, 0)).status().code(), kDataLoss);
+  EXPECT_EQ(ReadAll(WithAdditions(block.container, 0, 0, 64)).status().code(), kDataLoss);
 }
 
 TEST(CompatibilityTest, SerialisingANewerHeaderWritesThisVersion) {
   const BlockSample block = MakeBlock(SmallSpec());
-  std::string newer = WithAdditions(block, 7, 64, 0);
+  std::string newer = WithAdditions(block.container, 7, 64, 0);
   Poke<uint32_t>(&newer, 12, 5);
   ResealBlockHeader(&newer);
   const auto header = ParseBlockHeader(AsBytes(newer));
@@ -323,14 +437,18 @@ TEST(FooterTest, RangesOfEveryField) {
       {4, 4, 3, kDataLoss},
       {4, 4, 0xffffffff, kDataLoss},  // num_segments
       {8, 8, 64, kDataLoss},
-      {16, 8, 12345, kOk},  // container_bytes, raw_bytes
-      {24, 4, 100, kOk},
-      {28, 4, 1000, kDataLoss},  // tiles, raw_tiles
+      {16, 8, 12345, kDataLoss},  // container_bytes, raw_bytes
+      {24, 4, 100, kDataLoss},
+      {24, 4, 7, kDataLoss},
+      {28, 4, 1000, kDataLoss},
+      {28, 4, 7, kDataLoss},  // tiles, raw_tiles: 8 each
       {32, 4, 0x3f800000, kOk},
-      {32, 4, 0x7f800000, kDataLoss},  // max_error_over_r
+      {32, 4, 0x7f800000, kDataLoss},  // max_error_over_r_k
       {32, 4, 0x80000000, kDataLoss},
       {32, 4, 0x7fc00000, kDataLoss},
-      {36, 4, 1, kDataLoss},
+      {36, 4, 0x3f800000, kOk},
+      {36, 4, 0x7f800000, kDataLoss},  // max_error_over_r_v
+      {36, 4, 0x80000000, kDataLoss},
       {40, 8, 0, kDataLoss},
       {40, 8, 1ull << 63, kDataLoss},  // extents
       {48, 8, 64, kDataLoss},
@@ -363,10 +481,7 @@ TEST(ContainerWriterTest, SegmentsComeInOrderAndAll) {
   EXPECT_EQ(writer.AddSegment(AsBytes("junk")).code(), kDataLoss);
   for (int i = 1; i < 4; ++i) EXPECT_EQ(writer.AddSegment(AsBytes(s[i])), absl::OkStatus());
   EXPECT_EQ(writer.AddSegment(AsBytes(s[3])).code(), kPrecondition);
-  QualityRecord quality;
-  quality.tiles = 8;
-  quality.raw_bytes = block.header.raw_bytes();
-  EXPECT_EQ(*std::move(writer).Finish(quality), block.container);
+  EXPECT_EQ(*std::move(writer).Finish({}), block.container);
 
   ContainerWriter incomplete(block.header);
   EXPECT_EQ(std::move(incomplete).Finish({}).status().code(), kPrecondition);
@@ -389,7 +504,7 @@ TEST(ContainerWriterTest, AHeaderOutOfRangeIsTheCallersMistake) {
   ContainerWriter writer(block.header);
   ASSERT_EQ(writer.AddSegment(AsBytes(block.segments[0])), absl::OkStatus());
   QualityRecord quality;
-  quality.max_error_over_r = std::nanf("");
+  quality.max_error_over_r_k = std::nanf("");
   EXPECT_EQ(std::move(writer).Finish(quality).status().code(), absl::StatusCode::kInvalidArgument);
 }
 

@@ -16,6 +16,7 @@
 #include "codec/base/model_descriptor.h"
 #include "codec/base/profile.h"
 #include "codec/base/types.h"
+#include "codec/codebook.h"
 #include "codec/codec.h"
 #include "codec/container.h"
 #include "tests/codec/block_samples.h"
@@ -113,10 +114,7 @@ BlockSample ExampleBlock() {
   block.segments = {SampleSegment(block.header, 0, Tensor::kK, values)};
   ContainerWriter writer(block.header);
   EXPECT_TRUE(writer.AddSegment(AsBytes(block.segments[0])).ok());
-  QualityRecord quality;
-  quality.tiles = 1;
-  quality.raw_bytes = values.size();
-  block.container = std::move(writer).Finish(quality).value();
+  block.container = std::move(writer).Finish({}).value();
   return block;
 }
 
@@ -172,6 +170,17 @@ TEST(FormatDocTest, LimitsAreTheCodes) {
             absl::StrCat("1 to ", kMaxLayers, "; layer_begin + layers at most ", kMaxLayers));
   EXPECT_EQ(limits["layer number"], absl::StrCat("0 to ", kMaxLayerNumber));
   EXPECT_EQ(limits["profile text"].find(absl::StrCat("1 to ", Profile::kMaxTextBytes, " bytes")), 0u);
+  EXPECT_EQ(limits["heads of a shard or segment"],
+            absl::StrCat("1 to ", kMaxHeads, "; head_begin + heads at most ", kMaxHeads));
+  EXPECT_EQ(limits["codebook set"].find(absl::StrCat("16 MiB and ", CodebookSet::kMaxBooks, " books")), 0u);
+  EXPECT_EQ(CodebookSet::kMaxBytes, size_t{16} << 20);
+  EXPECT_EQ(limits["group header"],
+            "raw and opaque: 0 bytes; kvcomp: at most 10 bytes for K, 4 + 6 * tokens of "
+            "the group for V");
+  const Codec& kvcomp = *FindCodec(CodecId::kKvcomp);
+  EXPECT_EQ(kvcomp.GroupHeaderBound({DType::kBf16, Tensor::kK, 2, 64, 8}), 10u);
+  EXPECT_EQ(kvcomp.GroupHeaderBound({DType::kBf16, Tensor::kV, 2, 33, 8}), 4u + 6 * 33);
+  EXPECT_EQ(kvcomp.GroupHeaderBound({DType::kOpaque, Tensor::kK, 2, 33, 8}), 0u);
   EXPECT_EQ(limits["container, segment"], "at most 2^32 - 64 bytes each");
   EXPECT_EQ(kMaxContainerBytes, (uint64_t{1} << 32) - 64);
 }
@@ -232,6 +241,24 @@ TEST(FormatDocTest, TablesGiveTheOffsetsOfSegmentAndFooter) {
   EXPECT_EQ(At(bytes, footer_at, footer, "container_bytes"), bytes.size());
   EXPECT_EQ(At(bytes, footer_at, footer, "raw_bytes"), 32u);
   EXPECT_EQ(At(bytes, footer_at, footer, "tiles"), 1u);
+  EXPECT_EQ(At(bytes, footer_at, footer, "raw_tiles"), 1u);
+  ASSERT_TRUE(footer.contains("max_error_over_r_k") && footer.contains("max_error_over_r_v"));
+  EXPECT_EQ(footer.at("max_error_over_r_k").offset, 32u);
+  EXPECT_EQ(footer.at("max_error_over_r_v").offset, 36u);
+}
+
+TEST(FormatDocTest, ProfilesInTheTextAreCanonical) {
+  const std::string text = ReadFormat();
+  const size_t begin = text.find("    raw\n    kvcomp:");
+  ASSERT_NE(begin, std::string::npos);
+  int profiles = 0;
+  for (absl::string_view line : absl::StrSplit(text.substr(begin), '\n')) {
+    if (line.empty()) break;
+    const std::string profile(absl::StripAsciiWhitespace(line));
+    EXPECT_EQ(Profile::Parse(profile).value().Text(), profile);
+    ++profiles;
+  }
+  EXPECT_EQ(profiles, 4);
 }
 
 TEST(FormatDocTest, KeyVectors) {

@@ -54,24 +54,32 @@ TEST(FormatKvcomp, Alphabet) {
   for (const auto& [rel, symbols] : vectors) {
     double r = 0;
     ASSERT_TRUE(absl::SimpleAtod(rel, &r));
-    EXPECT_EQ(std::to_string(AlphabetSize(r)), symbols) << rel;
+    EXPECT_EQ(std::to_string(AlphabetSize(r, false)), symbols) << rel;
+  }
+  const auto strict = Vectors("vector: strict alphabet");
+  EXPECT_EQ(strict.size(), 7u);
+  for (const auto& [rel, symbols] : strict) {
+    double r = 0;
+    ASSERT_TRUE(absl::SimpleAtod(rel, &r));
+    EXPECT_EQ(std::to_string(AlphabetSize(r, true)), symbols) << rel;
   }
 }
 
 TEST(FormatKvcomp, BuiltInSets) {
   const auto vectors = Vectors("vector: built-in");
-  EXPECT_EQ(vectors.size(), 2u);
+  EXPECT_EQ(vectors.size(), 3u);
   for (const auto& [text, id] : vectors) {
     const auto profile = Profile::Parse(text);
     ASSERT_TRUE(profile.ok()) << profile.status();
+    EXPECT_EQ(profile->Text(), text);
     EXPECT_EQ(CodebookSet::BuiltIn(*profile)->id().Hex(), id) << text;
   }
 }
 
 TEST(FormatKvcomp, Example) {
-  std::vector<float> values(16);
-  for (int i = 0; i < 16; ++i) values[static_cast<size_t>(i)] = static_cast<float>(i + 1);
-  const GroupShape shape{DType::kBf16, Tensor::kK, 1, 2, 8};
+  std::vector<float> values(32);
+  for (int i = 0; i < 32; ++i) values[static_cast<size_t>(i)] = static_cast<float>(i % 16 + 1);
+  const GroupShape shape{DType::kBf16, Tensor::kK, 2, 2, 8};
   const Profile profile{.codec = CodecId::kKvcomp, .rel_k = 0.25};
   const Codec& codec = *FindCodec(CodecId::kKvcomp);
   const auto group = kvcompd::testing::EncodeGroup(
@@ -81,6 +89,7 @@ TEST(FormatKvcomp, Example) {
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ("header" + HexOf(group->header), Hex(lines[0]));
   EXPECT_EQ("payload" + HexOf(group->payloads[0]), Hex(lines[1]));
+  EXPECT_EQ(group->payloads[1], group->payloads[0]);
   EXPECT_EQ(group->modes[0], TileMode::kPacked);
   const auto tile = kvcompd::testing::DecodeTile(codec, shape, *group, 0);
   ASSERT_TRUE(tile.ok());

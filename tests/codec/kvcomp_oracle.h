@@ -1,5 +1,6 @@
-// What codec kvcomp promises, computed independently in double: the units of a group, their radius r, and the
-// bound on every value. For tests of any backend.
+// What codec kvcomp promises, computed from codec/FORMAT.md with nothing of the code under test: the units of
+// a group, their range, step and zero, what each value decodes to, and the bound that it must keep. For tests
+// of any backend.
 //
 //   BoundCheck check = CheckGroup(shape, profile, values, decoded, modes);
 //   EXPECT_EQ(check.failures, "");
@@ -20,8 +21,9 @@ struct BoundCheck {
   uint64_t lossy_values = 0;  // with r > 0
 };
 
-// values, decoded: [heads, tokens, channels]. Raw tiles must be equal bit by bit, tiles with NaN or Inf must
-// be raw, and the values of others must keep the bound.
+// values, decoded: [heads, tokens, channels]. Raw tiles must be equal bit by bit, tiles with NaN or Inf or
+// with a unit that cannot be quantised must be raw, and the values of others must be those that FORMAT.md
+// gives and keep the bound.
 BoundCheck CheckGroup(const codec::GroupShape& shape, const Profile& profile, const std::string& values,
                       const std::string& decoded, const std::vector<codec::TileMode>& modes);
 

@@ -7,7 +7,9 @@
 
 #include "codec/base/crc32c.h"
 #include "codec/base/profile.h"
+#include "codec/codebook.h"
 #include "tests/codec/block_samples.h"
+#include "tests/codec/kvcomp_oracle.h"
 
 namespace kvcompd::codec {
 namespace {
@@ -45,6 +47,23 @@ absl::StatusOr<std::string> ReadAll(std::string_view bytes, const SegmentPlace& 
   return values;
 }
 
+// What the oracle says of each group, by the source values.
+void ExpectBounds(const Sample& s, const SegmentView& view, const std::string& decoded) {
+  const Profile profile = *Profile::Parse(s.header.profile);
+  for (uint32_t g = 0; g < s.shape.groups(); ++g) {
+    const GroupShape group = s.shape.group(g);
+    std::string x, y;
+    std::vector<TileMode> modes;
+    for (uint32_t head = 0; head < s.shape.heads; ++head) {
+      const size_t at = (size_t{head} * s.shape.tokens + size_t{g} * kTileTokens) * group.row_bytes();
+      x += s.values.substr(at, group.tile_bytes());
+      y += decoded.substr(at, group.tile_bytes());
+      modes.push_back(view.tile(head, g).mode);
+    }
+    EXPECT_EQ(kvcompd::testing::CheckGroup(group, profile, x, y, modes).failures, "") << "group " << g;
+  }
+}
+
 class SegmentShapesTest
     : public ::testing::TestWithParam<std::tuple<const char*, DType, uint32_t, uint32_t, uint32_t>> {
  protected:
@@ -77,12 +96,32 @@ TEST_P(SegmentShapesTest, RoundTripsInCanonicalLayout) {
     EXPECT_LE(s.bytes.size(), SegmentBound(s.shape, *FindCodec(view->codec_id())));
     const auto values = ReadAll(s.bytes, s.place);
     ASSERT_TRUE(values.ok()) << values.status();
-    if (view->codec_id() == CodecId::kRaw) {
+    if (view->codec_id() == CodecId::kRaw || s.shape.dtype == DType::kOpaque) {
       EXPECT_EQ(*values, s.values);
+    } else {
+      ExpectBounds(s, *view, *values);
     }
     // Tiles of a head lie after one another, so the index gives the CRC of the whole.
     EXPECT_EQ(view->RawValuesCrc(0, s.shape.heads), Crc32c(AsBytes(*values)));
   }
+}
+
+TEST_P(SegmentShapesTest, RoundTripsWithATrainedBook) {
+  if (std::get<0>(GetParam()) == std::string("raw")) return;
+  const Sample built_in(spec());
+  BlockSpec trained_spec = spec();
+  trained_spec.set = SampleSet(built_in.header.fingerprint, trained_spec.profile, {3});
+  Sample s = built_in;
+  s.header = SampleHeader(trained_spec);
+  s.bytes = SampleSegment(s.header, 0, Tensor::kK, s.values, trained_spec.set.get());
+  const auto view = SegmentView::Parse(AsBytes(s.bytes));
+  ASSERT_TRUE(view.ok()) << view.status();
+  std::string values(s.shape.raw_bytes(), '\0');
+  Workspace ws;
+  ASSERT_EQ(
+      view->Decode(s.place, 0, s.shape.heads, trained_spec.set->Find(3, Tensor::kK), &ws, Writable(values)),
+      absl::OkStatus());
+  if (s.shape.dtype != DType::kOpaque) ExpectBounds(s, *view, values);
 }
 
 TEST_P(SegmentShapesTest, BytesDependOnValuesOnly) {
@@ -142,7 +181,7 @@ TEST_P(SegmentShapesTest, RawValuesAreTheDecodedValuesWhereverGiven) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, SegmentShapesTest,
-                         ::testing::Combine(::testing::Values("raw", "kvcomp",
+                         ::testing::Combine(::testing::Values("raw", "kvcomp", "kvcomp:strict=1",
                                                               "kvcomp:rel_k=0.01,k_unit=channel"),
                                             ::testing::Values(DType::kBf16, DType::kFp16, DType::kFp8E4m3,
                                                               DType::kFp8E5m2, DType::kOpaque),
@@ -263,23 +302,24 @@ TEST(SegmentFormatTest, BitsFieldsAndRulesOfTheHeader) {
       {8, 4, 0xffffffff, absl::StatusCode::kOk},           // may-ignore
       {48, 8, 0x0102030405060708, absl::StatusCode::kOk},  // unused
       {12, 2, 65535, kDataLoss},                           // layer
-      {14, 1, 0, kDataLoss},
-      {14, 1, 3, kDataLoss},        // tensor
+      {14, 1, 0, kUnimplemented},
+      {14, 1, 3, kUnimplemented},   // tensor
       {15, 1, 77, kUnimplemented},  // codec
-      {16, 1, 0, kDataLoss},
-      {16, 1, 6, kDataLoss},     // dtype
-      {17, 1, 1, kDataLoss},     // reserved
-      {18, 2, 1023, kDataLoss},  // head_begin
+      {16, 1, 0, kUnimplemented},
+      {16, 1, 6, kUnimplemented},     // dtype
+      {17, 1, 1, kDataLoss},          // reserved
+      {18, 2, 1023, kUnimplemented},  // head_begin
       {20, 2, 0, kDataLoss},
-      {20, 2, 1, kDataLoss},      // heads
-      {20, 2, 65535, kDataLoss},  //
+      {20, 2, 1, kDataLoss},           // heads
+      {20, 2, 65535, kUnimplemented},  //
       {22, 2, 0, kDataLoss},
       {22, 2, 64, kDataLoss},  // tokens
       {22, 2, 66, kDataLoss},
-      {22, 2, 1025, kDataLoss},  //
-      {24, 4, 7, kDataLoss},
+      {22, 2, 1025, kUnimplemented},  //
+      {24, 4, 0, kDataLoss},
+      {24, 4, 7, kUnimplemented},
       {24, 4, 10, kDataLoss},                   // channels
-      {24, 4, 0xffffffff, kDataLoss},           //
+      {24, 4, 0xffffffff, kUnimplemented},      //
       {28, 4, s.bytes.size() - 64, kDataLoss},  // segment_bytes
       {32, 2, 1, kDataLoss},
       {34, 2, 1, kDataLoss},  // groups, reserved
@@ -290,7 +330,7 @@ TEST(SegmentFormatTest, BitsFieldsAndRulesOfTheHeader) {
       {68, 1, 1, kDataLoss},          // size of a raw tile
       {71, 1, 3, kUnimplemented},
       {71, 1, 255, kUnimplemented},          // mode
-      {71, 1, 1, kDataLoss},                 // Huffman in codec raw
+      {71, 1, 1, kUnimplemented},            // kvcomp's Huffman is no mode of codec raw
       {data - 32, 4, data + 16, kDataLoss},  // group 0: offset
       {data - 28, 4, 16, kDataLoss},         // header in codec raw
       {data - 20, 4, 1, kDataLoss},          // reserved
@@ -304,8 +344,178 @@ TEST(SegmentFormatTest, BitsFieldsAndRulesOfTheHeader) {
     EXPECT_EQ(values.status().code(), c.code) << "offset " << c.offset << " value " << c.value;
     if (values.ok()) {
       EXPECT_EQ(*values, s.values);
-      EXPECT_EQ(*SegmentView::Parse(AsBytes(changed))->Slice(0, s.shape.heads), changed);
+      // A slice leaves out what it does not know.
+      EXPECT_EQ(*SegmentView::Parse(AsBytes(changed))->Slice(0, s.shape.heads), s.bytes);
     }
+  }
+}
+
+TEST(SegmentFormatTest, AnAnnouncedExtensionIsSkippedAndSlicedAway) {
+  for (const Sample& s : SmallSamples()) {
+    const std::string values = *ReadAll(s.bytes, s.place);
+    for (const uint32_t more : {0u, 16u, 48u, 64u, 4096u, 65536u}) {
+      const std::string longer = WithExtension(s.bytes, more, 4);
+      ASSERT_TRUE(ReadAll(longer, s.place).ok()) << ReadAll(longer, s.place).status();
+      EXPECT_EQ(*ReadAll(longer, s.place), values);
+      const auto view = SegmentView::Parse(AsBytes(longer));
+      EXPECT_EQ(*view->Slice(0, s.shape.heads), s.bytes);
+      EXPECT_EQ(*view->Slice(1, 1), *SegmentView::Parse(AsBytes(s.bytes))->Slice(1, 1));
+      EXPECT_EQ(view->RawValuesCrc(0, 2), Crc32c(AsBytes(values)));
+      if (more == 0) continue;
+      std::string flipped = longer;  // it lies under the CRC
+      const size_t at = Peek<uint32_t>(longer, 44) - 1;
+      flipped[at] = static_cast<char>(flipped[at] ^ 1);
+      EXPECT_EQ(ReadAll(flipped, s.place).status().code(), kDataLoss);
+    }
+  }
+}
+
+TEST(SegmentFormatTest, OtherExtensionsAreRefused) {
+  for (const Sample& s : SmallSamples()) {
+    EXPECT_EQ(ReadAll(WithExtension(s.bytes, 16, 0), s.place).status().code(), kDataLoss);  // not announced
+    for (const uint32_t more : {1u, 8u, 24u, 65536u + 16, 1u << 20}) {                      // odd, too long
+      EXPECT_EQ(ReadAll(WithExtension(s.bytes, more, 4), s.place).status().code(), kDataLoss) << more;
+    }
+    std::string shorter = s.bytes;
+    Poke<uint32_t>(&shorter, 8, 4);
+    Poke<uint32_t>(&shorter, 44, Peek<uint32_t>(shorter, 44) - 16);
+    ResealSegment(&shorter);
+    EXPECT_EQ(ReadAll(shorter, s.place).status().code(), kDataLoss);
+  }
+}
+
+TEST(SegmentFormatTest, ModesAreTheCodecs) {
+  const Sample s = SmallSamples()[1];
+  for (const int mode : {3, 4, 128, 255}) {
+    std::string changed = s.bytes;
+    changed[64 + 7] = static_cast<char>(mode);
+    ResealSegment(&changed);
+    EXPECT_EQ(SegmentView::Parse(AsBytes(changed)).status().code(), kUnimplemented) << mode;
+  }
+}
+
+TEST(SegmentFormatTest, GroupHeadersKeepTheCodecsLength) {
+  // Codec raw and opaque bytes have none; one of kvcomp is no longer than its bound.
+  for (const char* profile : {"raw", "kvcomp"}) {
+    for (const DType dtype : {DType::kBf16, DType::kOpaque}) {
+      BlockSpec spec;
+      spec.profile = profile;
+      spec.dtype = dtype;
+      spec.tokens = 64;
+      spec.head_dim_k = 32;
+      const Sample s(spec);
+      const bool headers = std::string(profile) == "kvcomp" && dtype == DType::kBf16;
+      for (const uint32_t bytes : {11u, 0xffffffu, 0xffffffffu}) {
+        std::string changed = s.bytes;
+        Poke<uint32_t>(&changed, 64 + 16 + 4, bytes);
+        ResealSegment(&changed);
+        EXPECT_EQ(SegmentView::Parse(AsBytes(changed)).status().code(), kDataLoss) << profile << bytes;
+      }
+      EXPECT_EQ(SegmentView::Parse(AsBytes(s.bytes))->group(0).bytes, headers ? 8u : 0u);
+    }
+  }
+}
+
+TEST(SegmentDamageTest, AGroupHeaderOfAnotherGroupIsFound) {
+  // Two groups of equal shape; their headers change places, with their rows of the index.
+  for (const Tensor tensor : {Tensor::kK, Tensor::kV}) {
+    BlockSpec spec;
+    spec.profile = "kvcomp";
+    spec.heads = 2;
+    spec.tokens = 128;
+    spec.head_dim_k = spec.head_dim_v = 32;
+    const Sample s(spec, tensor);
+    const auto view = SegmentView::Parse(AsBytes(s.bytes));
+    ASSERT_TRUE(view.ok());
+    const GroupEntry a = view->group(0), b = view->group(1);
+    ASSERT_EQ(a.bytes, b.bytes);
+    ASSERT_GT(a.bytes, 0u);
+    std::string bad = s.bytes;
+    std::swap_ranges(bad.begin() + a.offset, bad.begin() + a.offset + a.bytes, bad.begin() + b.offset);
+    const size_t index = Peek<uint32_t>(bad, 40);
+    Poke<uint32_t>(&bad, index + 8, b.crc);
+    Poke<uint32_t>(&bad, index + 16 + 8, a.crc);
+    ResealSegment(&bad);
+    const absl::Status status = ReadAll(bad, s.place).status();
+    EXPECT_EQ(status.code(), kDataLoss);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("CRC of the group header"));
+  }
+}
+
+TEST(SegmentDamageTest, TheTensorIsPartOfThePlace) {
+  // K's segment with V in its header: only the checksums with the place can tell.
+  for (const char* profile : {"raw", "kvcomp"}) {
+    BlockSpec spec;
+    spec.profile = profile;
+    spec.tokens = 64;
+    const Sample s(spec);
+    std::string moved = s.bytes;
+    Poke<uint8_t>(&moved, 14, 2);
+    ResealSegment(&moved);
+    SegmentPlace v = s.place;
+    v.tensor = Tensor::kV;
+    ASSERT_TRUE(SegmentView::Parse(AsBytes(moved)).ok());
+    const absl::Status status = ReadAll(moved, v).status();
+    EXPECT_EQ(status.code(), kDataLoss);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("CRC"));
+  }
+}
+
+TEST(SegmentDamageTest, AGroupHeaderIsReadAlsoWhereAllTilesAreRaw) {
+  // A slice of the heads that are raw keeps the header of the others.
+  BlockSpec spec;
+  spec.profile = "kvcomp";
+  spec.heads = 2;
+  spec.tokens = 64;
+  spec.head_dim_k = 32;
+  spec.values = [](const SegmentShape& shape, uint32_t seed) {
+    std::string values = SampleValues(shape, seed);
+    values.replace(0, 2, "\xff\x7f");  // NaN in head 0
+    return values;
+  };
+  const BlockSample block = MakeBlock(spec);
+  const SegmentPlace place = block.header.place(0, Tensor::kK);
+  const auto whole = SegmentView::Parse(AsBytes(block.segments[0]));
+  std::string raw = *whole->Slice(0, 1);
+  const auto view = SegmentView::Parse(AsBytes(raw));
+  ASSERT_EQ(view->tile(0, 0).mode, TileMode::kRaw);
+  ASSERT_EQ(view->group(0).bytes, 8u);
+  EXPECT_EQ(*ReadAll(raw, place), block.values[0].substr(0, 64 * 32 * 2));
+  const size_t header = view->group(0).offset;
+  struct Case {
+    size_t at;
+    int value;
+    absl::StatusCode code;
+  };
+  for (const Case& c : {Case{0, 9, kUnimplemented}, Case{1, 2, kUnimplemented}, Case{0, 3, kDataLoss},
+                        Case{2, 1, kDataLoss}, Case{5, 0xff, kDataLoss}}) {
+    std::string junk = raw;
+    junk[header + c.at] = static_cast<char>(c.value);
+    ResealTiles(block.header.fingerprint, block.header.key, &junk);
+    const auto bad = SegmentView::Parse(AsBytes(junk));
+    ASSERT_TRUE(bad.ok());
+    EXPECT_EQ(bad->Verify(place, 0, 1).code(), c.code) << c.at;
+    EXPECT_EQ(ReadAll(junk, place).status().code(), c.code) << c.at;
+  }
+}
+
+TEST(SegmentViewTest, HeadsOneByOneAfterTheGroupHeaders) {
+  for (const Sample& s : SmallSamples()) {
+    const auto view = SegmentView::Parse(AsBytes(s.bytes));
+    ASSERT_EQ(view->VerifyGroupHeaders(s.place), absl::OkStatus());
+    const std::string all = *ReadAll(s.bytes, s.place);
+    std::string values(all.size() / s.shape.heads, '\0'), one_by_one;
+    Workspace ws;
+    for (uint32_t head = 0; head < s.shape.heads; ++head) {
+      ASSERT_EQ(view->DecodeTiles(s.place, head, 1, nullptr, &ws, Writable(values)), absl::OkStatus());
+      one_by_one += values;
+    }
+    EXPECT_EQ(one_by_one, all);
+    SegmentPlace other = s.place;
+    other.fingerprint.bytes[0] ^= 1;
+    EXPECT_EQ(view->VerifyGroupHeaders(other).code(), kDataLoss);
+    EXPECT_EQ(view->DecodeTiles(other, 0, 1, nullptr, &ws, Writable(values)).code(), kDataLoss);
+    EXPECT_EQ(view->DecodeTiles(s.place, 2, 1, nullptr, &ws, Writable(values)).code(), kInvalid);
   }
 }
 
@@ -357,16 +567,6 @@ TEST(SegmentArgumentsTest, ReadersCheckHeadsAndBuffers) {
     EXPECT_EQ(view->RawValuesCrc(begin, count), 0u);
   }
   EXPECT_EQ(view->Decode(s.place, 0, 2, nullptr, &ws, Writable(values)).code(), kInvalid);
-}
-
-TEST(WorkspaceTest, IsAlignedAndGrows) {
-  Workspace ws;
-  for (uint64_t n : {1, 64, 4096, 100}) {
-    const MutableByteSpan memory = ws.Get(n);
-    ASSERT_EQ(memory.size(), n);
-    EXPECT_EQ(reinterpret_cast<uintptr_t>(memory.data()) % 64, 0u);
-    std::fill(memory.begin(), memory.end(), std::byte{1});
-  }
 }
 
 }  // namespace

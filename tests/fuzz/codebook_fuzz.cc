@@ -16,8 +16,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (const auto tensor : {kvcompd::Tensor::kK, kvcompd::Tensor::kV}) {
     for (uint32_t layer = 0; layer < 64; ++layer) {
       const auto* book = (*set)->Find(layer, tensor);
+      if ((book == nullptr) != (profile->codec == kvcompd::CodecId::kRaw)) std::abort();
       if (book == nullptr) continue;
-      if (book->num_symbols() != kvcompd::codec::AlphabetSize(profile->rel(tensor))) std::abort();
+      if (book->num_symbols() != kvcompd::codec::AlphabetSize(*profile, tensor)) std::abort();
       for (uint32_t s = 0; s < book->num_symbols(); ++s) {
         if (book->decode_table()[book->codes()[s]] != (s << 8 | book->lengths()[s])) std::abort();
       }

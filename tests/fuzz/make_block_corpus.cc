@@ -37,6 +37,7 @@ std::vector<std::pair<const char*, BlockSpec>> Specs() {
       {"kvcomp_constant_head", Spec("kvcomp:rel_k=0.2", DType::kBf16, 2, 16, 0)},
       {"kvcomp_channel", Spec("kvcomp:rel_k=0.5,k_unit=channel", DType::kFp16, 1, 64)},
       {"kvcomp_fp8", Spec("kvcomp:rel_k=0.5", DType::kFp8E4m3, 1, 65)},
+      {"kvcomp_strict", Spec("kvcomp:rel_k=0.2,strict=1", DType::kFp16, 2, 40)},
   };
 }
 
@@ -52,6 +53,7 @@ std::vector<Seed> Containers() {
   ResealBlockHeader(&newer);
   seeds.push_back({"must_understand", must_understand});
   seeds.push_back({"newer_minor", newer});
+  seeds.push_back({"longer_header_and_footer", WithAdditions(raw, 1, 64, 64)});
   seeds.push_back({"truncated", raw.substr(0, raw.size() / 2)});
   seeds.push_back({"empty", ""});
   return seeds;
@@ -71,6 +73,7 @@ std::vector<Seed> Segments() {
   ResealSegment(&huge);
   seeds.push_back({"offset_zero", no_offset});
   seeds.push_back({"size_huge", huge});
+  seeds.push_back({"extension", WithExtension(seeds[0].bytes, 48, 1)});
   return seeds;
 }
 

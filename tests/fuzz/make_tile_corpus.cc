@@ -63,12 +63,17 @@ bool WriteTile(const std::filesystem::path& file, DType dtype, Tensor tensor, KU
 }
 
 bool WriteTiles(const std::filesystem::path& folder) {
+  const std::string values = kvcompd::testing::SyntheticKv(DType::kBf16, Tensor::kV, 1, 32, 16, 2);
   return WriteTile(folder / "block.bin", DType::kBf16, Tensor::kK, KUnit::kBlock, false) &&
          WriteTile(folder / "channel.bin", DType::kBf16, Tensor::kK, KUnit::kChannel, false) &&
          WriteTile(folder / "token.bin", DType::kFp16, Tensor::kV, KUnit::kBlock, false) &&
          WriteTile(folder / "fp8.bin", DType::kFp8E4m3, Tensor::kK, KUnit::kBlock, false) &&
          WriteTile(folder / "packed.bin", DType::kFp16, Tensor::kK, KUnit::kBlock, true) &&
          WriteTile(folder / "packed_channel.bin", DType::kBf16, Tensor::kK, KUnit::kChannel, true) &&
+         // Round trips of mostly zeros: 576 channels of bf16 V, and a trained book.
+         Write(folder / "channels_576.bin", std::string("\x01\x80\x81\x01\xff\x02\x02\x02", 8) + values) &&
+         Write(folder / "trained_book.bin", std::string("\x81\x00\x00\x1f\x08\x01\x02\x03", 8) + values) &&
+         Write(folder / "strict.bin", std::string("\x01\x01\x00\x1f\x08\x02\x02\x83", 8) + values) &&
          Write(folder / "empty.bin", "");
 }
 

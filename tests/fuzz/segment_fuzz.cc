@@ -23,7 +23,11 @@ void Read(ByteSpan bytes, const BlockHeader& block) {
   const uint32_t heads = view->shape().heads;
   const SegmentPlace place{block.fingerprint, block.key, view->layer(), view->shape().tensor};
   if (!view->Verify(place, 0, heads).ok()) return;
-  Require(*view->Slice(0, heads) == AsChars(view->bytes()));  // one serialisation
+  // One serialisation, but for what a newer version may have put there.
+  const bool has_unknown = Peek<uint32_t>(AsChars(bytes), 8) != 0 || Peek<uint64_t>(AsChars(bytes), 48) != 0;
+  const std::string whole = *view->Slice(0, heads);
+  Require(has_unknown || whole == AsChars(view->bytes()));
+  Require(SegmentView::Parse(AsBytes(whole))->Verify(place, 0, heads).ok());
   Require(SegmentView::Parse(AsBytes(*view->Slice(heads - 1, 1))).ok());
   std::string values(view->shape().raw_bytes(), '\0');
   Workspace ws;

@@ -105,7 +105,7 @@ TEST_F(CommandsTest, SharedPrefixIsMatchedAndNotSentTwice) {
   const Json match = RunJson({"match", kPrefixB, Tenant()});
   EXPECT_EQ(match["matched_blocks"], 2);
   EXPECT_EQ(match["matched_tokens"], 128);
-  EXPECT_EQ(match["blocks"][0]["profile"], "kvcomp:rel_k=0.05,rel_v=0.1,k_unit=block,strict=0");
+  EXPECT_EQ(match["blocks"][0]["profile"], "kvcomp:rel_k=0.05,rel_v=0.1");
   EXPECT_EQ(RunJson({"put", kPrefixB, Tenant()})["wanted"], 2);
   EXPECT_EQ(RunJson({"match", kPrefixB, Tenant()})["matched_blocks"], 4);
   EXPECT_EQ(RunJson({"match", kPrefixB, Tenant(), "--tokens=1,2,3"})["keys"], 0);
@@ -156,8 +156,7 @@ TEST_F(CommandsTest, StatNamespacesProfileFlushTrim) {
   EXPECT_EQ(ns["profile"], "raw");
   const std::string id = ns["id"];
   EXPECT_EQ(Run({"ns", "set-profile", id}), kExitUsage);
-  EXPECT_EQ(RunJson({"ns", "set-profile", id, "kvcomp:rel_k=0.1"})["profile"],
-            "kvcomp:rel_k=0.1,rel_v=0.1,k_unit=block,strict=0");
+  EXPECT_EQ(RunJson({"ns", "set-profile", id, "kvcomp:rel_k=0.1"})["profile"], "kvcomp:rel_k=0.1,rel_v=0.1");
   EXPECT_EQ(Run({"ns", "set-profile", id, "nonsense"}), kExitFailed);
   const Json stat = RunJson({"stat"});
   EXPECT_GE(stat["tiers"][0]["blocks"], 4);

@@ -66,8 +66,10 @@ TEST_P(InspectGoldenTest, FindsNoProblem) {
 
 INSTANTIATE_TEST_SUITE_P(All, InspectGoldenTest,
                          ::testing::Values("v1_0_raw_bf16.hex", "v1_0_raw_opaque.hex", "v1_0_kvcomp_bf16.hex",
-                                           "v1_0_kvcomp_channel_fp16.hex", "v1_0_kvcomp_fp8_e4m3.hex",
-                                           "v1_1_may_ignore.hex"));
+                                           "v1_0_kvcomp_channel_huffman.hex", "v1_0_kvcomp_fp8_e4m3.hex",
+                                           "v1_0_kvcomp_latent.hex", "v1_0_kvcomp_strict.hex",
+                                           "v1_1_may_ignore.hex", "v1_1_longer_header_and_footer.hex",
+                                           "v1_1_segment_extension.hex", "v1_1_unknown_profile.hex"));
 
 TEST(InspectTest, ExplainsQuantisation) {
   const InspectReport report = Inspect(Golden("v1_0_kvcomp_bf16.hex"));

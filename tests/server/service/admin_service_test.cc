@@ -108,7 +108,7 @@ TEST(AdminService, SetProfileTakesEffectAndAnswersInCanonicalForm) {
   const auto ns = fixture.OpenNamespace("a");
   v1::SetProfileResponse response;
   ASSERT_TRUE(SetProfile(fixture, ns->id(), "kvcomp:rel_v=0.2", &response, Call().get()).ok());
-  EXPECT_EQ(response.profile(), "kvcomp:rel_k=0.05,rel_v=0.2,k_unit=block,strict=0");
+  EXPECT_EQ(response.profile(), "kvcomp:rel_k=0.05,rel_v=0.2");
   EXPECT_EQ(ns->policy().profile.Text(), response.profile());
   ASSERT_TRUE(SetProfile(fixture, ns->id(), "", &response, Call().get()).ok());
   EXPECT_EQ(ns->policy().profile.Text(), "raw");

@@ -83,6 +83,34 @@ TEST_F(GetOptionsTest, MaxErrorOfMatchAndGet) {
   EXPECT_EQ(all.matched_tokens(), 2 * kTokens);
 }
 
+TEST_F(GetOptionsTest, BothFormsOfAPutGiveTheSameErrorClass) {
+  const std::string ns = Open("acme", kKvcomp);
+  const int nan = kFirstNanBlock;
+  ASSERT_TRUE(Put({.ns = ns, .blocks = {1, nan}}).ok());
+  ASSERT_TRUE(Put({.ns = ns, .blocks = {2, nan + 1}, .encoded = true, .profile = kKvcomp, .put_id = 2}).ok());
+  const v1::MatchResponse all = Match(MatchOf(ns, {1, 2, nan, nan + 1}));
+  ASSERT_EQ(all.blocks_size(), 4);
+  const auto bound = static_cast<float>(Profile::Parse(kKvcomp)->ErrorBound());
+  EXPECT_EQ(all.blocks(0).error_bound(), bound);
+  EXPECT_EQ(all.blocks(1).error_bound(), bound);
+  EXPECT_EQ(all.blocks(2).error_bound(), 0);  // every tile is raw
+  EXPECT_EQ(all.blocks(3).error_bound(), 0);
+
+  v1::GetRequest get = GetOf(ns, {1, 2, nan, nan + 1}, WholeShard(), v1::FORM_ENCODED);
+  int headers = 0;
+  for (const auto& chunk : Get(get).chunks) {
+    EXPECT_EQ(chunk.has_error_class(), chunk.container_part() == v1::CONTAINER_HEADER);
+    if (!chunk.has_error_class()) continue;
+    ++headers;
+    EXPECT_EQ(chunk.error_class(), chunk.block() < 2 ? bound : 0.0f);
+  }
+  EXPECT_EQ(headers, 4);
+  get.set_max_error(0);
+  const Got exact = Get(get);
+  EXPECT_EQ(exact.LayersOf(0) + exact.LayersOf(1), 0u);
+  EXPECT_EQ(exact.LayersOf(2) + exact.LayersOf(3), 2 * kLayers);
+}
+
 TEST_F(GetOptionsTest, WhatIsNotAcceptedIsSentDecodedOrRefused) {
   const std::string ns = Open("acme", kKvcomp);
   ASSERT_TRUE(Put({.ns = ns, .blocks = {1}}).ok());

@@ -28,6 +28,7 @@ uint32_t Mix(uint32_t x) {
 }
 
 uint16_t ValueOf(int block, uint32_t layer, Tensor tensor, uint32_t head, uint32_t token, uint32_t channel) {
+  if (block >= kFirstNanBlock) return 0x7fc1;
   const uint32_t place = ((layer * 2 + static_cast<uint32_t>(tensor)) * 64 + head) * 4096 + token;
   const uint32_t random = Mix(Mix(static_cast<uint32_t>(block) * 0x9e3779b9U + place) + channel);
   const float noise = static_cast<float>(static_cast<int32_t>(random)) / 2147483648.0f;

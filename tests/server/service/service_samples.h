@@ -20,9 +20,11 @@ ModelDescriptor ServiceModel();
 inline constexpr uint32_t kLayers = 4;
 inline constexpr uint32_t kHeads = 4;
 inline constexpr uint32_t kTokens = 64;
-inline constexpr char kKvcomp[] = "kvcomp:rel_k=0.05,rel_v=0.1,k_unit=block,strict=0";
+inline constexpr char kKvcomp[] = "kvcomp:rel_k=0.05,rel_v=0.1";
 ShardRange WholeShard();
 
+inline constexpr int kFirstNanBlock =
+    9000;  // blocks from here on hold NaN only, which no codec makes smaller
 std::string KeyOf(int block);
 std::string PutIdOf(int number);
 // Heads of one layer (an index, not a number): [heads, tokens, channels].
