@@ -99,6 +99,8 @@ class CodebookSet {
   const std::string& canonical_bytes() const { return canonical_bytes_; }
   const Fingerprint& fingerprint() const { return fingerprint_; }
   const std::string& profile_text() const { return profile_text_; }
+  size_t books() const { return books_.size(); }
+  uint64_t memory_bytes() const;  // with the decode tables, which are much longer than the canonical bytes
   // Null only where the profile's codec has no books: other sets have a book of all layers for K and V.
   const Codebook* Find(uint32_t layer, Tensor tensor) const;
 

@@ -132,6 +132,14 @@ std::shared_ptr<const CodebookSet> CodebookSet::BuiltIn(const Profile& profile) 
   return set;
 }
 
+uint64_t CodebookSet::memory_bytes() const {
+  uint64_t bytes = canonical_bytes_.size();
+  for (const auto& [place, book] : books_) {
+    bytes += sizeof place + sizeof book + book.decode_table().size() * sizeof(uint16_t) + 4 * book.num_symbols();
+  }
+  return bytes;
+}
+
 const Codebook* CodebookSet::Find(uint32_t layer, Tensor tensor) const {
   const auto t = static_cast<uint8_t>(tensor);
   auto it = books_.end();

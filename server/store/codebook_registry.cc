@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 
 namespace kvcompd::server {
 
@@ -38,7 +39,9 @@ struct CodebookRegistry::PerProfile {
   bool training ABSL_GUARDED_BY(samples_mutex) = false;
 };
 
-CodebookRegistry::CodebookRegistry(const Fingerprint& fingerprint) : fingerprint_(fingerprint) {}
+CodebookRegistry::CodebookRegistry(const Fingerprint& fingerprint, uint32_t layers,
+                                   std::atomic<uint64_t>* uploaded_bytes)
+    : fingerprint_(fingerprint), max_books_(2 * (size_t{layers} + 1)), uploaded_bytes_(uploaded_bytes) {}
 CodebookRegistry::~CodebookRegistry() = default;
 
 std::shared_ptr<CodebookRegistry::PerProfile> CodebookRegistry::ProfileState(const Profile& profile) {
@@ -107,6 +110,10 @@ absl::StatusOr<CodebookRegistry::SetPtr> CodebookRegistry::Upload(std::string_vi
   if ((*parsed)->fingerprint() != fingerprint_) {
     return absl::FailedPreconditionError("the codebook set belongs to another model");
   }
+  if ((*parsed)->books() > max_books_) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the codebook set has ", (*parsed)->books(), " books, the model can use ", max_books_));
+  }
   SetPtr dropped;  // after the lock
   MutexLock lock(&mutex_);
   auto known = live_.find((*parsed)->id());
@@ -115,9 +122,14 @@ absl::StatusOr<CodebookRegistry::SetPtr> CodebookRegistry::Upload(std::string_vi
     // The oldest upload gives way below, and frees its place where no block names it.
     const bool frees_one = uploaded_.size() >= kMaxUploaded && uploaded_.front().use_count() == 1;
     if (PruneAndCount() - (frees_one ? 1 : 0) >= kMaxLive) {
-      return absl::ResourceExhaustedError("the namespace has as many codebook sets as it may");
+      return absl::ResourceExhaustedError(
+          "the namespace has as many codebook sets as it may; encode with one of them");
     }
-    set = *std::move(parsed);
+    set = Counted(*std::move(parsed));
+    if (set == nullptr) {
+      return absl::ResourceExhaustedError(
+          "uploaded codebook sets have all the memory that there is for them; use the daemon's own");
+    }
     live_[set->id()] = set;
   }
   for (const SetPtr& held : uploaded_) {
@@ -129,6 +141,20 @@ absl::StatusOr<CodebookRegistry::SetPtr> CodebookRegistry::Upload(std::string_vi
   }
   uploaded_.push_back(set);
   return set;
+}
+
+CodebookRegistry::SetPtr CodebookRegistry::Counted(SetPtr set) const {
+  if (uploaded_bytes_ == nullptr) return set;
+  const uint64_t bytes = set->memory_bytes();
+  if (uploaded_bytes_->fetch_add(bytes) + bytes > kMaxUploadedBytes) {
+    *uploaded_bytes_ -= bytes;
+    return nullptr;
+  }
+  const CodebookSet* const raw = set.get();
+  return SetPtr(raw, [keep = std::move(set), total = uploaded_bytes_, bytes](const CodebookSet*) mutable {
+    keep.reset();
+    *total -= bytes;
+  });
 }
 
 bool CodebookRegistry::HasRoom() {

@@ -13,6 +13,7 @@
 #ifndef KVCOMPD_SERVER_STORE_CODEBOOK_REGISTRY_H_
 #define KVCOMPD_SERVER_STORE_CODEBOOK_REGISTRY_H_
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -37,7 +38,11 @@ class CodebookRegistry {
   static constexpr uint64_t kRefreshFactor = 8;   // of samples, from one training to the next
   static constexpr uint64_t kRefreshPercent = 2;  // of bits that a refresh must save
 
-  explicit CodebookRegistry(const Fingerprint& fingerprint);
+  static constexpr uint64_t kMaxUploadedBytes = uint64_t{256} << 20;  // of all registries together
+
+  // layers: that the model has. uploaded_bytes: memory of uploaded sets, of all registries; may be null.
+  explicit CodebookRegistry(const Fingerprint& fingerprint, uint32_t layers = 1024,
+                            std::atomic<uint64_t>* uploaded_bytes = nullptr);
   ~CodebookRegistry();
 
   // The set to encode new blocks of this profile with; null for profiles without books.
@@ -47,8 +52,9 @@ class CodebookRegistry {
   std::shared_ptr<const codec::CodebookSet> Find(const Digest& id, const Profile& profile);
   // NOT_FOUND where no live set has this id (for GetCodebooks, which knows no profile).
   absl::StatusOr<std::shared_ptr<const codec::CodebookSet>> FindById(const Digest& id);
-  // From a client. DATA_LOSS malformed; FAILED_PRECONDITION another fingerprint; RESOURCE_EXHAUSTED too many.
-  // It is held while the caller or a block does, and among the newest kMaxUploaded.
+  // From a client. DATA_LOSS malformed; FAILED_PRECONDITION another fingerprint; INVALID_ARGUMENT more books
+  // than the model can use; RESOURCE_EXHAUSTED too many sets, or too much memory in uploaded ones. It is held
+  // while the caller or a block does, and among the newest kMaxUploaded.
   absl::StatusOr<std::shared_ptr<const codec::CodebookSet>> Upload(std::string_view canonical_bytes);
   // Adds what an encode counted; may train a new current set. counts: [256].
   void AddSamples(const Profile& profile, uint32_t layer, Tensor tensor, std::span<const uint32_t> counts);
@@ -63,8 +69,12 @@ class CodebookRegistry {
   void Train(PerProfile* state, const codec::CodebookTrainer& samples);
   bool HasRoom() ABSL_LOCKS_EXCLUDED(mutex_);
   size_t PruneAndCount() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The same set, counted until its last reference goes; null where that would be too much.
+  SetPtr Counted(SetPtr set) const;
 
   const Fingerprint fingerprint_;
+  const size_t max_books_;
+  std::atomic<uint64_t>* const uploaded_bytes_;
   // Lock order: a PerProfile's, then this one.
   mutable Mutex mutex_;
   std::map<std::string, std::shared_ptr<PerProfile>> profiles_ ABSL_GUARDED_BY(mutex_);

@@ -7,6 +7,16 @@
 
 namespace kvcompd::server {
 
+namespace {
+
+uint32_t NumLayers(const ModelDescriptor& model) {
+  size_t layers = 0;
+  for (const AttentionGroup& group : model.groups) layers += group.layers.size();
+  return static_cast<uint32_t>(layers);
+}
+
+}  // namespace
+
 std::atomic<uint64_t>& Namespace::Account::of(ChargeKind kind) {
   switch (kind) {
     case ChargeKind::kStaged:
@@ -45,15 +55,16 @@ void Namespace::Account::Move(ChargeKind from, ChargeKind to, uint64_t bytes) {
 }
 
 Namespace::Namespace(std::string tenant, std::string name, ModelDescriptor descriptor, NamespacePolicy policy,
-                     std::atomic<uint64_t>* all_unstored_bytes)
+                     Totals* totals)
     : id_(MakeId(tenant, descriptor.Fingerprint())),
       tenant_(std::move(tenant)),
       name_(std::move(name)),
       descriptor_(std::move(descriptor)),
       fingerprint_(descriptor_.Fingerprint()),
       policy_(std::move(policy)),
-      codebooks_(fingerprint_) {
-  account_.all_unstored_bytes = all_unstored_bytes;
+      codebooks_(fingerprint_, NumLayers(descriptor_),
+                 totals == nullptr ? nullptr : &totals->codebook_bytes) {
+  if (totals != nullptr) account_.all_unstored_bytes = &totals->unstored_bytes;
 }
 
 Namespace::Id Namespace::MakeId(std::string_view tenant, const kvcompd::Fingerprint& fingerprint) {

@@ -41,10 +41,15 @@ class Namespace {
  public:
   using Id = std::string;  // 16 bytes
 
-  // all_unstored_bytes: what every namespace together has staged and in tails, kept up to date by the
-  // account; may be null.
+  // What all namespaces have together.
+  struct Totals {
+    std::atomic<uint64_t> unstored_bytes{0};  // staged and in tails, charged
+    std::atomic<uint64_t> codebook_bytes{0};  // memory of uploaded sets
+  };
+
+  // totals: kept up to date; may be null.
   Namespace(std::string tenant, std::string name, ModelDescriptor descriptor, NamespacePolicy policy,
-            std::atomic<uint64_t>* all_unstored_bytes = nullptr);
+            Totals* totals = nullptr);
 
   // First 16 bytes of SHA-256("kvcompd.namespace.v1", u32 length, tenant, fingerprint).
   static Id MakeId(std::string_view tenant, const Fingerprint& fingerprint);

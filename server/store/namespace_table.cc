@@ -102,7 +102,7 @@ absl::StatusOr<NamespaceTable::Opened> NamespaceTable::Open(const std::string& t
     return absl::ResourceExhaustedError(absl::StrCat(
         "all of the ", max_namespaces_, " namespaces are in use; flush one, or raise the limit"));
   }
-  auto ns = std::make_shared<Namespace>(tenant, name, *descriptor, policy, &unstored_bytes_);
+  auto ns = std::make_shared<Namespace>(tenant, name, *descriptor, policy, &totals_);
   by_id_.emplace(id, Entry{.ns = ns, .used = ++uses_});
   absl::Status named = AddName({tenant, name}, ns);
   if (!named.ok()) {

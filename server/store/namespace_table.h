@@ -42,7 +42,7 @@ class NamespaceTable {
   std::shared_ptr<Namespace> Find(std::string_view id) const;
   std::vector<std::shared_ptr<Namespace>> List() const;  // by tenant, name, id
   // Staged and in open tails, of all of them.
-  const std::atomic<uint64_t>& unstored_bytes() const { return unstored_bytes_; }
+  const std::atomic<uint64_t>& unstored_bytes() const { return totals_.unstored_bytes; }
 
  private:
   struct Entry {
@@ -59,7 +59,7 @@ class NamespaceTable {
 
   const uint32_t max_namespaces_;
   prometheus::Counter* const dropped_;
-  std::atomic<uint64_t> unstored_bytes_{0};
+  Namespace::Totals totals_;
   mutable Mutex mutex_;
   mutable uint64_t uses_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::flat_hash_map<Namespace::Id, Entry> by_id_ ABSL_GUARDED_BY(mutex_);

@@ -117,6 +117,30 @@ TEST_F(CodebookRegistryTest, UploadsAreCheckedAndTheNewestHeld) {
   EXPECT_EQ(registry_.live(), CodebookRegistry::kMaxUploaded);
 }
 
+TEST_F(CodebookRegistryTest, UploadsAreLimitedInBooksAndMemory) {
+  std::atomic<uint64_t> bytes{0};
+  {
+    CodebookRegistry registry(fingerprint_, /*layers=*/1, &bytes);
+    const SetPtr set = registry.Upload(SetBytes(1)).value();
+    EXPECT_EQ(bytes, set->memory_bytes());
+    EXPECT_GT(bytes, set->canonical_bytes().size());
+    codec::CodebookTrainer many(fingerprint_, profile_);
+    for (uint32_t layer = 0; layer < 3; ++layer) {
+      many.Add(layer, Tensor::kK, Peak(3, 10));
+      many.Add(layer, Tensor::kV, Peak(3, 10));
+    }
+    const absl::Status books = registry.Upload(many.Build()->canonical_bytes()).status();
+    EXPECT_EQ(books.code(), absl::StatusCode::kInvalidArgument) << books;
+    EXPECT_NE(books.message().find("can use 4"), absl::string_view::npos) << books;
+    bytes = CodebookRegistry::kMaxUploadedBytes;
+    EXPECT_EQ(registry.Upload(SetBytes(2)).status().code(), absl::StatusCode::kResourceExhausted);
+    bytes = set->memory_bytes();
+    EXPECT_TRUE(registry.Upload(SetBytes(2)).ok());
+    EXPECT_GT(bytes, set->memory_bytes());
+  }
+  EXPECT_EQ(bytes, 0u);
+}
+
 TEST_F(CodebookRegistryTest, LiveSetsAreLimited) {
   std::vector<SetPtr> named;  // as by blocks
   for (uint32_t n = 1; n <= CodebookRegistry::kMaxLive; ++n) {
