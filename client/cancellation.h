@@ -4,7 +4,7 @@
 //
 //   auto cancel = std::make_shared<Cancellation>();
 //   ns->AsyncGet(blocks, {.cancel = cancel}, nullptr, done);
-//   cancel->Cancel();                            // done gets CANCELLED soon, unless it was over by then
+//   cancel->Cancel();                            // done gets CANCELLED: soon, or when its turn comes
 #ifndef KVCOMPD_CLIENT_CANCELLATION_H_
 #define KVCOMPD_CLIENT_CANCELLATION_H_
 

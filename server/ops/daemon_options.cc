@@ -29,6 +29,8 @@ absl::Status DaemonOptions::Validate() const {
         CheckOrder("max-message", service.max_chunk_bytes, "put-credit", service.put_credit_bytes),
         CheckOrder("max-message", service.max_chunk_bytes, "half of message-memory",
                    service.message_memory_bytes / 2),
+        CheckOrder("target-message", service.target_message_bytes, "half of message-memory",
+                   service.message_memory_bytes / 2),
         service.Validate(), store.Validate(), pool.Validate(), sequences.Validate()}) {
     if (!status.ok()) return status;
   }

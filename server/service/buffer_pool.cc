@@ -22,30 +22,39 @@ std::shared_ptr<BufferPool::Buffer> BufferPool::Take(uint64_t min_bytes) {
   std::unique_ptr<Buffer> buffer;
   {
     MutexLock lock(&shelf_->mutex);
-    auto& free = shelf_->free;
-    for (size_t i = free.size(); i-- > 0;) {  // the last one back is the warmest
-      if (free[i]->bytes().size() < min_bytes || free[i]->bytes().size() > 2 * Capacity(min_bytes)) continue;
-      buffer = std::move(free[i]);
-      free.erase(free.begin() + static_cast<ptrdiff_t>(i));
-      shelf_->kept_bytes -= buffer->bytes().size();
-      break;
+    auto fit = shelf_->free.lower_bound(min_bytes);
+    if (fit != shelf_->free.end() && fit->first <= 2 * Capacity(min_bytes)) {
+      buffer = std::move(fit->second.back());  // the last one back is the warmest
+      fit->second.pop_back();
+      shelf_->kept_bytes -= fit->first;
+      if (fit->second.empty()) shelf_->free.erase(fit);
     }
   }
-  if (buffer == nullptr) {
-    buffer = std::make_unique<Buffer>(Capacity(min_bytes));
-  }
+  if (buffer == nullptr) buffer = std::make_unique<Buffer>(Capacity(min_bytes));
   {
     MutexLock lock(&shelf_->mutex);
     shelf_->lent_bytes += buffer->bytes().size();
   }
-  return std::shared_ptr<Buffer>(buffer.release(), [shelf = shelf_](Buffer* raw) {
-    std::unique_ptr<Buffer> back(raw);
-    MutexLock lock(&shelf->mutex);
-    shelf->lent_bytes -= back->bytes().size();
-    if (shelf->kept_bytes + back->bytes().size() > shelf->keep_bytes) return;
-    shelf->kept_bytes += back->bytes().size();
-    shelf->free.push_back(std::move(back));
-  });
+  return std::shared_ptr<Buffer>(
+      buffer.release(), [shelf = shelf_](Buffer* raw) { shelf->Keep(std::unique_ptr<Buffer>(raw)); });
+}
+
+// Where there is no room, smaller ones go: they cost least to make anew.
+void BufferPool::Shelf::Keep(std::unique_ptr<Buffer> buffer) {
+  const uint64_t bytes = buffer->bytes().size();
+  std::vector<std::unique_ptr<Buffer>> dropped;  // after the lock
+  MutexLock lock(&mutex);
+  lent_bytes -= bytes;
+  while (kept_bytes + bytes > keep_bytes && !free.empty() && free.begin()->first < bytes) {
+    auto smallest = free.begin();
+    kept_bytes -= smallest->first;
+    dropped.push_back(std::move(smallest->second.back()));
+    smallest->second.pop_back();
+    if (smallest->second.empty()) free.erase(smallest);
+  }
+  if (kept_bytes + bytes > keep_bytes) return;
+  kept_bytes += bytes;
+  free[bytes].push_back(std::move(buffer));
 }
 
 uint64_t BufferPool::lent_bytes() const {

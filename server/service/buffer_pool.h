@@ -7,6 +7,7 @@
 #define KVCOMPD_SERVER_SERVICE_BUFFER_POOL_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -42,7 +43,8 @@ class BufferPool {
     Mutex mutex;
     uint64_t kept_bytes ABSL_GUARDED_BY(mutex) = 0;
     uint64_t lent_bytes ABSL_GUARDED_BY(mutex) = 0;
-    std::vector<std::unique_ptr<Buffer>> free ABSL_GUARDED_BY(mutex);
+    std::map<uint64_t, std::vector<std::unique_ptr<Buffer>>> free ABSL_GUARDED_BY(mutex);  // by capacity
+    void Keep(std::unique_ptr<Buffer> buffer);
   };
   std::shared_ptr<Shelf> shelf_;
 };

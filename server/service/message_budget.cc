@@ -10,12 +10,11 @@ void MessageBudget::Share::Release() {
   owner_->used_bytes_ -= bytes_;
 }
 
-MessageBudget::Share MessageBudget::Take(uint64_t want, uint64_t least) {
+MessageBudget::Share MessageBudget::Take(uint64_t want, uint64_t least, uint64_t leave) {
   MutexLock lock(&mutex_);
-  const uint64_t left = capacity_bytes_ - used_bytes_;
+  const uint64_t left = capacity_bytes_ - used_bytes_ - std::min(leave, capacity_bytes_ - used_bytes_);
   if (least > left) return Share();
-  const uint64_t reserve = capacity_bytes_ / 4;
-  const uint64_t bytes = std::clamp(left > reserve ? left - reserve : 0, least, std::max(want, least));
+  const uint64_t bytes = std::clamp(left / 8, least, std::max(want, least));
   used_bytes_ += bytes;
   return Share(this, bytes);
 }

@@ -43,9 +43,9 @@ class MessageBudget {
     uint64_t bytes_ = 0;
   };
 
-  // `want` while there is plenty; less, but no less than `least`, where under a quarter would be left; 0
-  // where not even that is there.
-  Share Take(uint64_t want, uint64_t least);
+  // `want` while there is plenty; then an eighth of what is there, but no less than `least`; 0 where not even
+  // that is. What is `leave`d is not there.
+  Share Take(uint64_t want, uint64_t least, uint64_t leave = 0);
   uint64_t used_bytes() const;
   uint64_t capacity_bytes() const { return capacity_bytes_; }
 

@@ -58,6 +58,7 @@ PutSession::PutSession(ServiceContext* context, grpc::CallbackServerContext* cal
     : context_(context),
       call_(call),
       activity_(std::move(activity)),
+      store_touch_us_(context->store->claim_touch_us()),
       send_(std::move(send)),
       finish_(std::move(finish)) {
   const uint32_t n = std::min(kStrandsPerPut, std::max(1u, context_->pool->stats().threads));
@@ -93,9 +94,13 @@ void PutSession::OnMessage(const grpc::ByteBuffer& buffer) {
 void PutSession::Progress() {
   const int64_t now = context_->clock->NowUs();
   activity_->Progress(now);
-  // Layer by layer over many blocks, each block alone may wait for long.
-  if (now - touched_us_ < int64_t{context_->store->options().orphan_timeout_ms} * 1000 / 8) return;
-  touched_us_ = now;
+  TouchClaims(now);
+}
+
+// Layer by layer over many blocks, each block alone may wait for long.
+void PutSession::TouchClaims(int64_t now) {
+  int64_t touched = touched_us_.load();
+  if (now - touched < store_touch_us_ || !touched_us_.compare_exchange_strong(touched, now)) return;
   for (const auto& block : blocks_) {
     if (block != nullptr && !block->resolved()) block->TouchClaim();
   }
@@ -128,7 +133,9 @@ absl::Status PutSession::CheckHeader(const v1::PutHeader& header) {
 
 absl::Status PutSession::TakeMessageMemory() {
   MutexLock lock(&mutex_);
-  share_ = context_->messages->Take(context_->options.put_credit_bytes, context_->options.max_chunk_bytes);
+  // Puts leave a part to reads and appends.
+  share_ = context_->messages->Take(context_->options.put_credit_bytes, context_->options.max_chunk_bytes,
+                                    context_->messages->capacity_bytes() / 4);
   if (share_.bytes() == 0) return NoMessageMemory();
   credit_left_ = share_.bytes();
   return absl::OkStatus();
@@ -164,7 +171,7 @@ absl::Status PutSession::HandleHeader(const v1::PutHeader& header) {
     response.mutable_header()->set_credit_bytes(share_.bytes());
   }
   touched_us_ = context_->clock->NowUs();
-  activity_->Progress(touched_us_);
+  activity_->Progress(touched_us_.load());
   Send(response);
   return absl::OkStatus();
 }
@@ -258,9 +265,7 @@ absl::Status PutSession::BeginBlock(const v1::PutHeader& header, const Namespace
       break;
   }
   if (info.probe && reply.reason == Reason::kNone) return refuse(no_room_.status, no_room_.reason);
-  if (reply.reason == Reason::kMemory || reply.reason == Reason::kQuota) {
-    no_room_ = {.status = reply.status, .reason = reply.reason};
-  }
+  if (reply.no_room) no_room_ = {.status = reply.status, .reason = reply.reason};
   return refuse(reply.status, reply.reason);
 }
 
@@ -331,8 +336,11 @@ void PutSession::HandleChunk(const v1::PutChunk& chunk, BulkView piece) {
 }
 
 absl::Status PutSession::HandleCommit(const v1::PutCommit& commit) {
-  if (static_cast<size_t>(commit.blocks_size()) > blocks_.size()) {
-    return absl::InvalidArgumentError("a commit names more blocks than the put has");
+  // Once each, and once more to be told again.
+  commits_named_ += static_cast<size_t>(commit.blocks_size());
+  if (commits_named_ > 2 * blocks_.size()) {
+    return absl::InvalidArgumentError(
+        "the commits name blocks over and over; name each once, and half-close");
   }
   for (uint32_t index : commit.blocks()) {
     if (index >= blocks_.size()) {
@@ -375,7 +383,9 @@ void PutSession::Post(const std::shared_ptr<PutBlock>& block, std::function<void
 }
 
 void PutSession::JobDone() {
-  activity_->EndWork(context_->clock->NowUs());
+  const int64_t now = context_->clock->NowUs();
+  activity_->EndWork(now);
+  TouchClaims(now);
   {
     MutexLock lock(&mutex_);
     --jobs_;

@@ -72,6 +72,7 @@ class PutSession : public std::enable_shared_from_this<PutSession> {
   absl::Status HandleCommit(const v1::PutCommit& commit);
   // Something that brings the put to its end has come: no idleness, and no orphan among its blocks.
   void Progress();
+  void TouchClaims(int64_t now_us);  // from any thread, once the header is worked off
   // Runs a job on the block's strand; keeps the session open until it has run.
   void Post(const std::shared_ptr<PutBlock>& block, std::function<void(codec::Workspace&)> job);
   void JobDone();
@@ -89,6 +90,7 @@ class PutSession : public std::enable_shared_from_this<PutSession> {
   ServiceContext* const context_;
   grpc::CallbackServerContext* const call_;
   const Activity activity_;
+  const int64_t store_touch_us_;
 
   std::function<void()> on_job_done_;
 
@@ -97,8 +99,8 @@ class PutSession : public std::enable_shared_from_this<PutSession> {
   std::shared_ptr<Namespace> ns_;
   std::vector<std::shared_ptr<PutBlock>> blocks_;  // null: not wanted
   PutBlock::Outcome no_room_;                      // of the first block for which there was no room
-  int64_t touched_us_ = 0;                         // when the claims were
-  std::vector<PutBlock::Outcome> unwanted_;        // what a commit of such a block is answered
+  size_t commits_named_ = 0;
+  std::vector<PutBlock::Outcome> unwanted_;  // what a commit of such a block is answered
   std::vector<std::shared_ptr<Strand>> strands_;
 
   Mutex mutex_;
@@ -108,6 +110,7 @@ class PutSession : public std::enable_shared_from_this<PutSession> {
   uint64_t credit_left_ ABSL_GUARDED_BY(mutex_) = 0;    // what the client may still send
   uint64_t credit_owed_ ABSL_GUARDED_BY(mutex_) = 0;    // taken in, not yet told
   std::atomic<uint64_t> jobs_{0};                       // changed under mutex_
+  std::atomic<int64_t> touched_us_{0};                  // when the claims were
   bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool over_ ABSL_GUARDED_BY(mutex_) = false;  // finished or cancelled
 };

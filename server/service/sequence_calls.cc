@@ -115,14 +115,16 @@ absl::Status AppendRows(ServiceContext& context, const v1::AppendRequest& reques
   if (auto status = TellCommitted(sequence, first_block, *keys, response); !status.ok()) {
     return WithReason(status, Reason::kWrongPlace);
   }
-  sequence.ForgetBefore(first_block);
   do {
     Reason reason = Reason::kNone;
     auto copied = sequence.Append(request.first_token(), request.tokens(), data, &reason);
     if (!copied.ok()) return WithReason(copied.status(), reason);
+    sequence.ForgetBefore(first_block);
     if (!sequence.tail_full()) break;
     const uint64_t block = sequence.committed_tokens() / tokens_per_block;
     if (block < first_block || block - first_block >= keys->size()) {
+      // All that this append brings is held, and the one after it, which has the key, commits the block.
+      if (sequence.tokens() >= end) break;
       return WithReason(absl::FailedPreconditionError(absl::StrCat(
                             "block ", block,
                             " of the sequence is full and not committed; repeat the append that filled it")),

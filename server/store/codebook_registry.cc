@@ -114,17 +114,17 @@ absl::StatusOr<CodebookRegistry::SetPtr> CodebookRegistry::Upload(std::string_vi
     return absl::InvalidArgumentError(
         absl::StrCat("the codebook set has ", (*parsed)->books(), " books, the model can use ", max_books_));
   }
-  SetPtr dropped;  // after the lock
   MutexLock lock(&mutex_);
   auto known = live_.find((*parsed)->id());
   SetPtr set = known == live_.end() ? nullptr : known->second.lock();
   if (set == nullptr) {
-    // The oldest upload gives way below, and frees its place where no block names it.
+    // The oldest upload gives way, and frees its place and memory where no block names it.
     const bool frees_one = uploaded_.size() >= kMaxUploaded && uploaded_.front().use_count() == 1;
     if (PruneAndCount() - (frees_one ? 1 : 0) >= kMaxLive) {
       return absl::ResourceExhaustedError(
           "the namespace has as many codebook sets as it may; encode with one of them");
     }
+    if (frees_one) uploaded_.pop_front();
     set = Counted(*std::move(parsed));
     if (set == nullptr) {
       return absl::ResourceExhaustedError(
@@ -135,12 +135,15 @@ absl::StatusOr<CodebookRegistry::SetPtr> CodebookRegistry::Upload(std::string_vi
   for (const SetPtr& held : uploaded_) {
     if (held == set) return set;
   }
-  if (uploaded_.size() >= kMaxUploaded) {
-    dropped = std::move(uploaded_.front());
-    uploaded_.pop_front();
-  }
+  if (uploaded_.size() >= kMaxUploaded) uploaded_.pop_front();
   uploaded_.push_back(set);
   return set;
+}
+
+void CodebookRegistry::ForgetUploads() {
+  std::deque<SetPtr> dropped;  // after the lock
+  MutexLock lock(&mutex_);
+  dropped.swap(uploaded_);
 }
 
 CodebookRegistry::SetPtr CodebookRegistry::Counted(SetPtr set) const {

@@ -56,6 +56,8 @@ class CodebookRegistry {
   // than the model can use; RESOURCE_EXHAUSTED too many sets, or too much memory in uploaded ones. It is held
   // while the caller or a block does, and among the newest kMaxUploaded.
   absl::StatusOr<std::shared_ptr<const codec::CodebookSet>> Upload(std::string_view canonical_bytes);
+  // Uploaded sets live on only where a caller or a block holds them.
+  void ForgetUploads();
   // Adds what an encode counted; may train a new current set. counts: [256].
   void AddSamples(const Profile& profile, uint32_t layer, Tensor tensor, std::span<const uint32_t> counts);
   size_t live() const;  // without built-in sets

@@ -47,8 +47,13 @@ bool Evictor::Evict(Cause cause, const Namespace* ns, absl::FunctionRef<bool()> 
   const uint64_t blocks_before = removed->blocks();
   // What is used from now on is out of bounds, what is passed over as well: so the walk ends.
   const uint64_t last_tick = index_->last_tick();
-  uint32_t passed = 0;
+  uint64_t passed = 0;
+  uint64_t asleep = 0;
   while (passed < kMaxPassed && !enough()) {
+    if (asleep >= RemovedBlocks::kWakeAfter) {
+      removed->Wake();
+      asleep = 0;
+    }
     IndexShard* shard = ns == nullptr ? OldestShard(last_tick) : OldestShardOf(ns, last_tick);
     if (shard == nullptr) break;
     const uint64_t before = removed->blocks();
@@ -64,7 +69,7 @@ bool Evictor::Evict(Cause cause, const Namespace* ns, absl::FunctionRef<bool()> 
       }
     }
     removed->Free();
-    if (removed->blocks() == before) ++passed;
+    ++(removed->blocks() == before ? passed : asleep);
   }
   evicted(cause)->Increment(static_cast<double>(removed->blocks() - blocks_before));
   return passed < kMaxPassed;
@@ -73,15 +78,21 @@ bool Evictor::Evict(Cause cause, const Namespace* ns, absl::FunctionRef<bool()> 
 void Evictor::EvictUnusedSince(Cause cause, int64_t cutoff_us, RemovedBlocks* removed) {
   const uint64_t blocks_before = removed->blocks();
   for (const auto& shard : index_->shards()) {
-    {
-      IndexShard* const s = shard.get();
-      MutexLock lock(&s->mutex);
-      s->blocks.ForEach([&](BlockEntry* entry) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-        if (entry->used_us > cutoff_us || !Evictable(*entry)) return;
-        index_->Remove(s, entry, Reason::kEvicted, removed);
-      });
-    }
-    removed->Free();
+    IndexShard* const s = shard.get();
+    uint64_t before;
+    do {  // in parts, from the oldest one again
+      before = removed->blocks();
+      {
+        MutexLock lock(&s->mutex);
+        s->blocks.ForEach([&](BlockEntry* entry) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+          if (removed->blocks() - before >= RemovedBlocks::kWakeAfter) return;
+          if (entry->used_us > cutoff_us || !Evictable(*entry)) return;
+          index_->Remove(s, entry, Reason::kEvicted, removed);
+        });
+      }
+      removed->Free();
+      removed->Wake();
+    } while (removed->blocks() - before >= RemovedBlocks::kWakeAfter);
   }
   evicted(cause)->Increment(static_cast<double>(removed->blocks() - blocks_before));
 }

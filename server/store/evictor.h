@@ -25,8 +25,9 @@ class Evictor {
   Evictor(Index* index, Metrics* metrics);
 
   // Evicts one block after the other, of one namespace or of all (null), until enough() or nothing is left.
-  // The memory of each is free when enough() is asked again. False: it gave up, after kMaxPassed blocks that
-  // may not be evicted.
+  // The memory of each is free when enough() is asked again. Watchers are woken after every kWakeAfter
+  // blocks, so no lock may be held, unless enough() is true by then. False: it gave up, after kMaxPassed
+  // blocks that may not be evicted.
   bool Evict(Cause cause, const Namespace* ns, absl::FunctionRef<bool()> enough, RemovedBlocks* removed);
   // Those last used at or before a time.
   void EvictUnusedSince(Cause cause, int64_t cutoff_us, RemovedBlocks* removed);

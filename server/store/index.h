@@ -41,12 +41,16 @@ struct IndexShard {
 // it goes, so it is declared before any lock).
 class RemovedBlocks {
  public:
+  // After so many their watchers should be woken, or the queue of one that reads would overflow.
+  static constexpr uint64_t kWakeAfter = 256;
+
   RemovedBlocks() = default;
-  ~RemovedBlocks() { WatchHub::Wake(&wake_); }
+  ~RemovedBlocks() { Wake(); }
   RemovedBlocks(const RemovedBlocks&) = delete;
   RemovedBlocks& operator=(const RemovedBlocks&) = delete;
 
-  void Free() { entries_.clear(); }  // their memory; no index shard's lock may be held
+  void Wake() { WatchHub::Wake(&wake_); }  // watchers, now; no lock may be held
+  void Free() { entries_.clear(); }        // their memory; no index shard's lock may be held
   // Totals, also after Free.
   uint64_t blocks() const { return blocks_; }
   uint64_t encoded_bytes() const { return encoded_bytes_; }

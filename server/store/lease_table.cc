@@ -45,7 +45,7 @@ LeaseTable::Grant LeaseTable::Add(const Namespace& ns, std::span<const BlockSnap
     return Grant();
   }
   for (const BlockSnapshot& block : blocks) {
-    if (!Hold(ns.tenant(), block.shards)) break;
+    if (!Hold(ns.tenant(), block.shards, /*first_is_free=*/false)) break;
     record.shards.insert(record.shards.end(), block.shards.begin(), block.shards.end());
     ++grant.blocks;
   }
@@ -58,14 +58,17 @@ LeaseTable::Grant LeaseTable::Add(const Namespace& ns, std::span<const BlockSnap
   return grant;
 }
 
-bool LeaseTable::Hold(const std::string& tenant, std::span<const std::shared_ptr<const StoredShard>> shards) {
+bool LeaseTable::Hold(const std::string& tenant, std::span<const std::shared_ptr<const StoredShard>> shards,
+                      bool first_is_free) {
   uint64_t bytes = 0;
   for (const auto& shard : shards) {
     if (!holders_.contains(shard.get())) bytes += shard->slot.charged_bytes();
   }
   if (bytes > 0) {
     uint64_t& held = tenant_bytes_[tenant];
-    if (held + bytes > options_.tenant_quota_bytes) {
+    // A single block can always be read, however large.
+    const bool first = first_is_free && held == 0;
+    if (!first && held + bytes > options_.tenant_quota_bytes) {
       if (held == 0) tenant_bytes_.erase(tenant);
       return false;
     }
@@ -107,7 +110,7 @@ class LeaseTable::Read {
 absl::StatusOr<BlockSnapshot> LeaseTable::BeginRead(const Namespace& ns, BlockSnapshot block) {
   {
     MutexLock lock(&mutex_);
-    if (!Hold(ns.tenant(), block.shards)) {
+    if (!Hold(ns.tenant(), block.shards, /*first_is_free=*/true)) {
       refused_quota_->Increment();
       return absl::ResourceExhaustedError(
           absl::StrCat("the tenant leases and reads as much as it may, ", options_.tenant_quota_bytes,

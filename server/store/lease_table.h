@@ -64,9 +64,10 @@ class LeaseTable {
   class Read;
   using Records = absl::flat_hash_map<std::string, Record>;
   uint32_t TtlMs(uint32_t asked_ms) const;
-  // False, and nothing held: the tenant's bytes would exceed the quota.
-  bool Hold(const std::string& tenant, std::span<const std::shared_ptr<const StoredShard>> shards)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // False, and nothing held: the tenant's bytes would exceed the quota. first_is_free: but not where it holds
+  // nothing else.
+  bool Hold(const std::string& tenant, std::span<const std::shared_ptr<const StoredShard>> shards,
+            bool first_is_free) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void LetGo(const std::string& tenant, const Shards& shards) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes a record out and its bytes off the tenant.
   Record Extract(Records::iterator it) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -59,12 +59,13 @@ absl::Status NamespaceTable::AddName(const Name& name, const std::shared_ptr<Nam
   if (name.second.empty()) return absl::OkStatus();
   auto named = by_name_.find(name);
   if (named == by_name_.end()) {
-    if (by_name_.size() >= max_namespaces_) {
+    uint32_t& names = by_id_.at(ns->id()).names;
+    if (names >= kMaxNames) {
       return absl::ResourceExhaustedError(
-          "too many namespace names; attach by one that is there, or without a name");
+          absl::StrCat("the namespace has ", kMaxNames, " names; attach by one of them, or without a name"));
     }
     by_name_.emplace(name, ns);
-    ++by_id_.at(ns->id()).names;
+    ++names;
     return absl::OkStatus();
   }
   if (named->second == ns) return absl::OkStatus();
@@ -100,7 +101,7 @@ absl::StatusOr<NamespaceTable::Opened> NamespaceTable::Open(const std::string& t
   if (!valid.ok()) return valid;
   if (by_id_.size() >= max_namespaces_ && !DropUnused()) {
     return absl::ResourceExhaustedError(absl::StrCat(
-        "all of the ", max_namespaces_, " namespaces are in use; flush one, or raise the limit"));
+        "all of the ", max_namespaces_, " namespaces are in use; try again later, or raise the limit"));
   }
   auto ns = std::make_shared<Namespace>(tenant, name, *descriptor, policy, &totals_);
   by_id_.emplace(id, Entry{.ns = ns, .used = ++uses_});

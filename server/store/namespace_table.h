@@ -28,7 +28,9 @@ namespace kvcompd::server {
 
 class NamespaceTable {
  public:
-  NamespaceTable(uint32_t max_namespaces, Metrics* metrics);  // also the most names
+  static constexpr uint32_t kMaxNames = 16;  // of one namespace
+
+  NamespaceTable(uint32_t max_namespaces, Metrics* metrics);
 
   struct Opened {
     std::shared_ptr<Namespace> ns;

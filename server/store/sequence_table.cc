@@ -192,8 +192,9 @@ void SequenceTable::Release(const std::string& handle, Sequence* sequence, bool 
 bool SequenceTable::ForgetSealed() {
   while (!sealed_.empty()) {
     auto it = sequences_.find(sealed_.front());
+    if (it != sequences_.end() && it->second->held_) return false;  // a moment later it can go
     sealed_.pop_front();
-    if (it == sequences_.end() || it->second->held_) continue;
+    if (it == sequences_.end()) continue;
     sequences_.erase(it);
     --sealed_live_;
     return true;
@@ -218,7 +219,11 @@ void SequenceTable::Tick() {
     sequences_.erase(sequence);
   }
   expired_->Increment(static_cast<double>(expired));
-  while (!sealed_.empty() && !sequences_.contains(sealed_.front())) sealed_.pop_front();
+  if (sealed_.size() <= 2 * sealed_live_ + 64) return;
+  sealed_.erase(std::remove_if(sealed_.begin(), sealed_.end(),
+                               [this](const std::string& handle)
+                                   ABSL_NO_THREAD_SAFETY_ANALYSIS { return !sequences_.contains(handle); }),
+                sealed_.end());
 }
 
 size_t SequenceTable::size() const {

@@ -23,7 +23,8 @@ bool SlotAllocator::FitQuota(const Namespace* ns, uint64_t quota_bytes) {
 bool SlotAllocator::EvictForWatermark(uint64_t extra_bytes, uint64_t above_bytes) {
   RemovedBlocks removed;
   const auto enough = [&] {
-    return arena_->used_bytes() + extra_bytes <= limits_.low_bytes || removed.blocks() >= kEvictedAtOnce;
+    return arena_->used_bytes() + extra_bytes <= limits_.low_bytes ||
+           removed.blocks() >= RemovedBlocks::kWakeAfter;
   };
   MutexLock lock(&watermark_mutex_);
   if (arena_->used_bytes() + extra_bytes <= above_bytes) return false;  // another thread was first

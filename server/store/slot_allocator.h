@@ -41,8 +41,6 @@ class SlotAllocator {
   void KeepWatermark(uint64_t extra_bytes);
 
  private:
-  // Blocks evicted in one go for the watermark: watchers are woken after each, before their queues overflow.
-  static constexpr uint64_t kEvictedAtOnce = 256;
   // Where very many blocks are leased, pinned or being read, the walk over them is not made for each
   // allocation anew.
   static constexpr uint32_t kSkippedAfterVain = 64;

@@ -56,6 +56,9 @@ absl::Status Store::Options::Validate() const {
   if (!IsFraction(pin_quota_fraction) || !IsFraction(lease_quota_fraction)) {
     return absl::InvalidArgumentError("pin_quota_fraction and lease_quota_fraction must be in 0 to 1");
   }
+  if (lease_quota_fraction == 0) {
+    return absl::InvalidArgumentError("lease_quota_fraction is 0, and reads need some of it");
+  }
   if (default_lease_ms == 0 || default_lease_ms > max_lease_ms) {
     return absl::InvalidArgumentError("default_lease_ms must be in 1 to max_lease_ms");
   }
@@ -223,7 +226,7 @@ uint32_t Store::snapshot_parts() const { return static_cast<uint32_t>(impl_->ind
 
 void Store::Tick() {
   const int64_t now = impl_->clock->NowUs();
-  const int64_t cutoff = now - int64_t{impl_->options.orphan_timeout_ms} * 1000;
+  const int64_t cutoff = now - int64_t{impl_->options.orphan_timeout_ms} * 1000 - claim_touch_us();
   size_t orphans = 0;
   size_t pins = 0;
   for (const auto& shard : impl_->index.shards()) {

@@ -100,6 +100,7 @@ struct PutReply {
   Generation generation;  // kAlreadyStored; so are the sizes, of all of the block's shards
   uint64_t encoded_bytes = 0;
   uint64_t raw_bytes = 0;
+  bool no_room = false;                   // kRefused, for want of quota or memory
   std::unique_ptr<ShardStaging> staging;  // kWanted
 };
 
@@ -168,6 +169,8 @@ class Store {
   std::vector<std::shared_ptr<Namespace>> ListNamespaces() const;
 
   // ---- put
+  // Who touches a claim so often never loses it to the orphan timeout.
+  int64_t claim_touch_us() const { return int64_t{options().orphan_timeout_ms} * 1000 / 8; }
   PutReply BeginPut(const std::shared_ptr<Namespace>& ns, const PutRequestInfo& info);
   // ABORTED: the staging was reaped, taken over, or the namespace flushed meanwhile. INVALID_ARGUMENT: more
   // bytes than asked for. FAILED_PRECONDITION: another number of tokens than the block has by now. The

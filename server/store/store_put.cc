@@ -109,7 +109,11 @@ PutReply Store::BeginPut(const std::shared_ptr<Namespace>& ns, const PutRequestI
   staging->tokens_ = info.tokens;
   absl::StatusOr<ChargedSlot> slot =
       impl_->slots.Allocate(ns.get(), info.bound_bytes, ChargeKind::kStaged, &reply.reason);
-  if (!slot.ok()) return impl_->Refuse(slot.status(), reply.reason);
+  if (!slot.ok()) {
+    PutReply refused = impl_->Refuse(slot.status(), reply.reason);
+    refused.no_room = absl::IsResourceExhausted(slot.status());
+    return refused;
+  }
   staging->slot_ = *std::move(slot);
   reply.verdict = PutVerdict::kWanted;
   reply.staging = std::move(staging);

@@ -27,17 +27,26 @@ void Store::Quarantine(const std::shared_ptr<Namespace>& ns, const BlockKey& key
 Store::Removed Store::Flush(const std::shared_ptr<Namespace>& ns) {
   RemovedBlocks removed;
   size_t claims = 0;
+  const uint64_t last_tick = impl_->index.last_tick();
   for (const auto& shard : impl_->index.shards()) {
-    {
-      IndexShard* const s = shard.get();
-      MutexLock lock(&s->mutex);
-      claims += s->claims.DropAllOf(ns.get());
-      s->blocks.ForEachOf(ns.get(), [&](BlockEntry* entry) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-        impl_->index.Remove(s, entry, Reason::kDeleted, &removed);
-      });
-    }
-    removed.Free();
+    IndexShard* const s = shard.get();
+    uint64_t before;
+    do {
+      before = removed.blocks();
+      {
+        MutexLock lock(&s->mutex);
+        claims += s->claims.DropAllOf(ns.get());
+        while (removed.blocks() - before < RemovedBlocks::kWakeAfter) {
+          BlockEntry* entry = s->blocks.OldestOf(ns.get());
+          if (entry == nullptr || entry->tick > last_tick) break;  // or it came after the flush began
+          impl_->index.Remove(s, entry, Reason::kDeleted, &removed);
+        }
+      }
+      removed.Free();
+      removed.Wake();
+    } while (removed.blocks() - before >= RemovedBlocks::kWakeAfter);
   }
+  ns->codebooks().ForgetUploads();
   impl_->dropped_flushed->Increment(static_cast<double>(claims));
   return {removed.blocks(), removed.encoded_bytes()};
 }

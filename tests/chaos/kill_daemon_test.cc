@@ -37,7 +37,12 @@ constexpr uint32_t kGetBatch = 4;
 constexpr double kResumeSeconds = 2;  // from listening to a thread's first success
 constexpr absl::Duration kHangLimit = absl::Seconds(20);
 constexpr uint32_t kSettledRound = 4;  // memory and descriptors are compared with those of this round
+// The address sanitizer keeps freed memory back (256 MiB by default) and looks for leaks itself.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr uint64_t kMaxGrowthBytes = uint64_t{512} << 20;
+#else
 constexpr uint64_t kMaxGrowthBytes = uint64_t{32} << 20;
+#endif
 constexpr uint32_t kMaxMoreDescriptors = 4;
 
 using TimePoint = std::chrono::steady_clock::time_point;

@@ -8,7 +8,6 @@
 #include <functional>
 #include <random>
 #include <set>
-#include <thread>
 #include <utility>
 
 #include "codec/base/crc32c.h"
@@ -696,27 +695,6 @@ TEST_F(SlowPeerTest, AReaderOfRawValuesHoldsNobodyUpAndIsEnded) { ExpectOthersSe
 // The window, what gRPC has taken (up to its own window), and the rounding up of small buffers.
 TEST_F(SlowPeerTest, AReaderOfDecodedValuesHoldsNobodyUpAndIsEnded) {
   ExpectOthersServed(kKvcomp, uint64_t{12} << 20);
-}
-
-// It sends commits and reads none of the answers: the daemon stops reading, too, and keeps few of them.
-TEST_F(SlowPeerTest, AWriterThatReadsNoAnswersHoldsNobodyUpAndIsEnded) {
-  auto context = Call();
-  auto put = stub()->Put(context.get());
-  ASSERT_TRUE(put->Write(HeaderOf({.ns = ns_, .blocks = {kGood}, .put_id = 9})));
-  v1::PutResponse response;
-  ASSERT_TRUE(put->Read(&response));
-  std::thread writer([&] {
-    std::vector<uint32_t> same(1, 0);
-    while (put->Write(CommitOf(same))) {
-    }
-  });
-  for (int i = 0; i < 20; ++i) EXPECT_EQ(Get(GetOf(ns_, {kGood})).LayersOf(0), kLayers);
-  EXPECT_TRUE(Put({.ns = ns_, .blocks = {50}, .put_id = 50}).ok());
-  CancelSilentStreams();
-  writer.join();
-  while (put->Read(&response)) {
-  }
-  EXPECT_EQ(put->Finish().error_code(), grpc::CANCELLED);
 }
 
 }  // namespace

@@ -9,28 +9,40 @@ namespace kvcompd::server {
 namespace {
 
 TEST(MessageBudgetTest, GivesWhatIsWantedWhileThereIsPlenty) {
-  MessageBudget budget(100);
+  MessageBudget budget(1000);
   MessageBudget::Share a = budget.Take(40, 10);
   EXPECT_EQ(a.bytes(), 40u);
-  EXPECT_EQ(budget.Take(40, 10).bytes(), 35u) << "a quarter stays for those that need least";
-  EXPECT_EQ(budget.used_bytes(), 40u) << "which went at once";
+  MessageBudget::Share b = budget.Take(800, 700);
+  EXPECT_EQ(b.bytes(), 700u) << "no less than the least, however much that is";
+  EXPECT_EQ(budget.Take(40, 10).bytes(), 32u) << "an eighth of 260";
+  EXPECT_EQ(budget.used_bytes(), 740u) << "which went at once";
 }
 
 TEST(MessageBudgetTest, GivesTheLeastAndThenNothing) {
   MessageBudget budget(100);
   std::vector<MessageBudget::Share> shares;
-  shares.push_back(budget.Take(75, 10));
-  EXPECT_EQ(shares.back().bytes(), 75u);
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < 10; ++i) {
     shares.push_back(budget.Take(75, 10));
-    EXPECT_EQ(shares.back().bytes(), 10u);
+    EXPECT_GE(shares.back().bytes(), i < 9 ? 10u : 0u);
   }
-  EXPECT_EQ(budget.Take(75, 10).bytes(), 0u);
-  EXPECT_EQ(budget.Take(75, 5).bytes(), 5u);
-  EXPECT_EQ(budget.used_bytes(), 95u);
+  EXPECT_EQ(budget.Take(75, 11).bytes(), 0u);
   shares.clear();
   EXPECT_EQ(budget.used_bytes(), 0u);
   EXPECT_EQ(budget.Take(1000, 101).bytes(), 0u);
+}
+
+TEST(MessageBudgetTest, LeavesAPartToOthers) {
+  MessageBudget budget(100);
+  std::vector<MessageBudget::Share> puts;
+  for (;;) {
+    MessageBudget::Share share = budget.Take(16, 4, /*leave=*/25);
+    if (share.bytes() == 0) break;
+    puts.push_back(std::move(share));
+  }
+  EXPECT_GT(budget.used_bytes(), 71u);
+  EXPECT_LE(budget.used_bytes(), 75u);
+  EXPECT_EQ(budget.Take(20, 20).bytes(), 20u);
+  EXPECT_EQ(budget.Take(4, 1, /*leave=*/99).bytes(), 0u);
 }
 
 TEST(MessageBudgetTest, AShareMoves) {

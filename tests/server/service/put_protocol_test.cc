@@ -197,7 +197,7 @@ TEST_F(PutProtocolTest, AnOrphanIsDroppedAfterItsTimeout) {
   PutCall put(stub());
   put.Send(HeaderOf(spec));
   ASSERT_TRUE(put.Receive());
-  Advance(store().options().orphan_timeout_ms + 1);
+  Advance(store().options().orphan_timeout_ms * 9 / 8 + 1);
   // Its claim is free for others, and it is told when it goes on.
   EXPECT_TRUE(Put({.ns = ns, .blocks = {1}, .put_id = 2}).ok());
   SendBlock(&put, spec, 0);

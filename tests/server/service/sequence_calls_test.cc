@@ -316,6 +316,33 @@ TEST_F(SequenceCallsTest, AnAppendThatFailsAtItsSecondBlockIsRepeated) {
   ExpectBlock(kFirst + 1);
 }
 
+// A client cuts a long append into pieces, of which one brings no key and the next one that of the block.
+TEST_F(SequenceCallsTest, PiecesAreRepeatedAfterTheirBlockCouldNotBeCommitted) {
+  const std::string sequence = OpenSequence();
+  PutCall other(stub());
+  ASSERT_TRUE(other.Send(HeaderOf({.ns = ns_, .blocks = {kFirst}})));
+  ASSERT_TRUE(other.Receive());
+  ASSERT_NO_FATAL_FAILURE(MustAppend(sequence, 0, 32));
+  EXPECT_TRUE(absl::IsAborted(Append(AppendOf(sequence, 32, 32), &response_)));
+  // All of it again, from the first piece on.
+  ASSERT_NO_FATAL_FAILURE(MustAppend(sequence, 0, 32));
+  EXPECT_EQ(response_.tokens(), 64u);
+  EXPECT_EQ(response_.committed_tokens(), 0u);
+  other.Cancel();
+  EXPECT_FALSE(other.Finish().ok());
+  ASSERT_TRUE(Eventually([&] { return Append(AppendOf(sequence, 32, 32), &response_).ok(); }));
+  EXPECT_EQ(response_.committed_tokens(), 64u);
+  ExpectBlock(kFirst);
+}
+
+TEST_F(SequenceCallsTest, ABadAppendForgetsNothing) {
+  const std::string sequence = OpenSequence();
+  ASSERT_NO_FATAL_FAILURE(MustAppend(sequence, 0, kTokens));
+  EXPECT_TRUE(absl::IsFailedPrecondition(Append(AppendOf(sequence, 2 * kTokens, 1), &response_)));
+  ASSERT_NO_FATAL_FAILURE(MustAppend(sequence, 0, kTokens));
+  EXPECT_EQ(response_.committed_size(), 1);
+}
+
 TEST_F(SequenceCallsTest, ATailThatBecomesABlockIsNotMixed) {
   const std::string sequence = OpenSequence();
   ASSERT_NO_FATAL_FAILURE(MustAppend(sequence, 0, 30));

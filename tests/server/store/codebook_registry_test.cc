@@ -137,6 +137,8 @@ TEST_F(CodebookRegistryTest, UploadsAreLimitedInBooksAndMemory) {
     bytes = set->memory_bytes();
     EXPECT_TRUE(registry.Upload(SetBytes(2)).ok());
     EXPECT_GT(bytes, set->memory_bytes());
+    registry.ForgetUploads();
+    EXPECT_EQ(bytes, set->memory_bytes()) << "only the one that is held";
   }
   EXPECT_EQ(bytes, 0u);
 }

@@ -93,7 +93,11 @@ TEST(NamespaceTableTest, NamespacesInUseAndNamesAreLimited) {
   auto b = table.Open("t", "b", TestModel("b"), {});
   ASSERT_TRUE(a.ok() && b.ok());
   EXPECT_EQ(table.Open("t", "c", TestModel("c"), {}).status().code(), absl::StatusCode::kResourceExhausted);
+  for (uint32_t n = 1; n < NamespaceTable::kMaxNames; ++n) {
+    ASSERT_TRUE(table.Open("t", "alias" + std::to_string(n), TestModel("a"), {}).ok());
+  }
   EXPECT_EQ(table.Open("t", "c", TestModel("a"), {}).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(table.Open("t", "alias1", TestModel("a"), {}).ok());
   EXPECT_TRUE(table.Open("t", "", TestModel("a"), {}).ok());
 }
 

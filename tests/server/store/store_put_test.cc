@@ -155,7 +155,10 @@ TEST_F(StorePutTest, AnOrphanIsReapedAndItsMemoryStaysUntilItIsDropped) {
   PutReply orphan = Begin(TestKey(2), {.put_id = "p"});
   AdvanceMs(20'000);
   EXPECT_TRUE(touched.staging->claim().Touch());
-  AdvanceMs(10'000);
+  AdvanceMs(13'749);
+  store_->Tick();
+  EXPECT_EQ(metrics_.Value("kvcompd_put_dropped_total", {{"reason", "timeout"}}), 0);
+  AdvanceMs(1);  // the orphan timeout, and the eighth of it in which a touch may be left out
   store_->Tick();
   EXPECT_TRUE(touched.staging->claim().Touch());
   EXPECT_FALSE(orphan.staging->claim().Touch());
