@@ -148,7 +148,7 @@ TEST_F(ClientTest, ANamespaceThatCannotBeOpenedAgainEndsTheCall) {
 }
 
 TEST_F(ClientTest, ADaemonThatKeepsForgettingEndsTheCall) {
-  daemon_.before_open = [this] { return grpc::Status::OK; };
+  daemon_.before_open = [] { return grpc::Status::OK; };
   std::atomic<int> calls{0};
   daemon_.before = [this, &calls](const std::string&) {
     ++calls;
