@@ -174,7 +174,7 @@ TEST_F(GetTest, ABlockReplacedBetweenTwoStreamsIsNotMixed) {
   std::atomic<int> calls{0};
   daemon_.before = [this, &calls](const std::string& method) {
     if (method == "Get" && ++calls == 2) {
-      daemon_.edit_get = [this](std::vector<v1::GetResponse>* messages) {
+      daemon_.edit_get = [](std::vector<v1::GetResponse>* messages) {
         for (v1::GetResponse& m : *messages) {
           for (auto& chunk : *m.mutable_chunks()) {
             if (chunk.block() == 1) chunk.mutable_generation()->set_counter(999);
