@@ -98,7 +98,7 @@ class SequenceWriter {
 class AppendBuffer {
  public:
   // extra_keys as ChainHash takes them.
-  AppendBuffer(std::unique_ptr<SequenceWriter> sequence, std::vector<std::string> extra_keys = {});
+  explicit AppendBuffer(std::unique_ptr<SequenceWriter> sequence, std::vector<std::string> extra_keys = {});
 
   // The next tokens. Where it fails the daemon may hold some of them: the next Append must start with those
   // (pending_tokens), same ids and same values, and may go on after them; FAILED_PRECONDITION else.

@@ -296,7 +296,7 @@ TEST_F(GetTest, DeadlinesEndAGetFromADaemonThatDoesNotAnswer) {
 
 TEST_F(GetTest, MistakesAreFoundBeforeTheDaemonIsAsked) {
   const int gets = daemon_.gets;
-  const auto code = [this](std::vector<GetBlock> blocks, GetOptions options = {}) {
+  const auto code = [this](const std::vector<GetBlock>& blocks, const GetOptions& options = {}) {
     return ns_->GetBlocks(blocks, options).status().code();
   };
   const auto kInvalid = absl::StatusCode::kInvalidArgument;
