@@ -29,12 +29,9 @@ std::shared_ptr<BufferPool::Buffer> BufferPool::Take(uint64_t min_bytes) {
       shelf_->kept_bytes -= fit->first;
       if (fit->second.empty()) shelf_->free.erase(fit);
     }
+    shelf_->lent_bytes += buffer != nullptr ? buffer->bytes().size() : Capacity(min_bytes);
   }
   if (buffer == nullptr) buffer = std::make_unique<Buffer>(Capacity(min_bytes));
-  {
-    MutexLock lock(&shelf_->mutex);
-    shelf_->lent_bytes += buffer->bytes().size();
-  }
   return std::shared_ptr<Buffer>(
       buffer.release(), [shelf = shelf_](Buffer* raw) { shelf->Keep(std::unique_ptr<Buffer>(raw)); });
 }

@@ -6,8 +6,8 @@
 // A session keeps itself alive while jobs run.
 //
 //   auto session = PutSession::Create(&context, call, activity, send, finish);
-//   session->OnMessage(buffer);      // for every message, in order; the first one, with the header, takes
-//   long session->OnHalfClose();          // -> finish(OK) once everything named in a commit is resolved
+//   session->OnMessage(buffer);      // for every message, in order; the first one, the header, takes long
+//   session->OnHalfClose();          // -> finish(OK) once everything named in a commit is resolved
 //
 // Memory: chunk bytes that are received and not yet taken in are limited by the credits, which are the
 // session's share of the message budget; assembled and encoded bytes stand in the store's staging slots, and
