@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -40,13 +41,9 @@ struct GroupShape {
 // Payloads and group headers start at multiples of this in their segment.
 inline constexpr uint64_t kPayloadAlignment = 16;
 
-// How a tile's payload is written. Frozen in the file format. 0 is raw for every codec; 1 to 255 are each
-// codec's own, and these are kvcomp's.
-enum class TileMode : uint8_t {
-  kRaw = 0,      // the values, [tokens, channels], little-endian
-  kHuffman = 1,  // kvcomp: canonical Huffman with the segment's book
-  kPacked = 2,   // kvcomp: fixed-width codes
-};
+// How a tile's payload is written. Frozen in the file format. 0 is raw for every codec: the values, [tokens,
+// channels], little-endian. 1 to 255 are each codec's own, named in its header.
+enum class TileMode : uint8_t { kRaw = 0 };
 
 struct EncodeParams {
   Profile profile;
@@ -94,7 +91,9 @@ class Codec {
   virtual CodecId id() const = 0;
   // Whether every value comes back bit by bit, whatever the profile.
   virtual bool bit_exact() const = 0;
-  virtual bool KnowsMode(TileMode mode) const = 0;  // kRaw: always
+  // Names of the codec's modes, by their number; [0] is "raw".
+  virtual std::span<const std::string_view> mode_names() const = 0;
+  bool KnowsMode(TileMode mode) const { return static_cast<size_t>(mode) < mode_names().size(); }
 
   // Upper bounds; a tile is never longer than its raw form.
   virtual uint32_t GroupHeaderBound(const GroupShape& shape) const = 0;

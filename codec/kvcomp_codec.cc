@@ -31,7 +31,7 @@ absl::Status ReadUnits(const GroupShape& shape, const KvcompHeader& header, Byte
 
 absl::Status ReadCodes(const GroupShape& shape, const KvcompHeader& header, TileMode mode, ByteSpan payload,
                        const Codebook* book, std::span<uint8_t> codes) {
-  if (mode == TileMode::kPacked) {
+  if (mode == kKvcompPacked) {
     return ReadPacked(payload, static_cast<uint32_t>(codes.size()), header.symbols, codes.data());
   }
   if (book == nullptr) book = &BuiltInBook(header.unit, header.symbols);

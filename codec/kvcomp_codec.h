@@ -13,7 +13,7 @@ class KvcompCodec final : public Codec {
  public:
   CodecId id() const override { return CodecId::kKvcomp; }
   bool bit_exact() const override { return false; }
-  bool KnowsMode(TileMode mode) const override { return mode <= TileMode::kPacked; }
+  std::span<const std::string_view> mode_names() const override { return kModeNames; }
   uint32_t GroupHeaderBound(const GroupShape& shape) const override;
   uint64_t WorkspaceBytes(const GroupShape& shape) const override;
   absl::Status EncodeGroup(const GroupShape& shape, const std::byte* values, uint64_t head_stride_bytes,
@@ -23,6 +23,9 @@ class KvcompCodec final : public Codec {
   absl::Status DecodeTile(const GroupShape& shape, ByteSpan header, TileMode mode, ByteSpan payload,
                           const Codebook* book, MutableByteSpan workspace,
                           MutableByteSpan values) const override;
+
+ private:
+  static constexpr std::string_view kModeNames[] = {"raw", "huffman", "packed"};
 };
 
 }  // namespace kvcompd::codec

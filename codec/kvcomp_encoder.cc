@@ -144,8 +144,7 @@ void KvcompGroupEncoder::WriteSmallest(uint32_t head) {
   } else {
     WriteHuffman(ws_.codes.data(), shape_.tokens, shape_.channels, book_, huffman, out.subspan(side_bytes));
   }
-  out_->tiles[head] = {.mode = pack ? TileMode::kPacked : TileMode::kHuffman,
-                       .bytes = static_cast<uint32_t>(bytes)};
+  out_->tiles[head] = {.mode = pack ? kKvcompPacked : kKvcompHuffman, .bytes = static_cast<uint32_t>(bytes)};
   group_.max_error_over_r = std::max(group_.max_error_over_r, WorstErrorOverRadius());
 }
 

@@ -13,7 +13,7 @@ class RawCodec final : public Codec {
  public:
   CodecId id() const override { return CodecId::kRaw; }
   bool bit_exact() const override { return true; }
-  bool KnowsMode(TileMode mode) const override { return mode == TileMode::kRaw; }
+  std::span<const std::string_view> mode_names() const override { return kModeNames; }
   uint32_t GroupHeaderBound(const GroupShape& shape) const override { return 0; }
   uint64_t WorkspaceBytes(const GroupShape& shape) const override { return 0; }
   absl::Status EncodeGroup(const GroupShape& shape, const std::byte* values, uint64_t head_stride_bytes,
@@ -23,6 +23,9 @@ class RawCodec final : public Codec {
   absl::Status DecodeTile(const GroupShape& shape, ByteSpan header, TileMode mode, ByteSpan payload,
                           const Codebook* book, MutableByteSpan workspace,
                           MutableByteSpan values) const override;
+
+ private:
+  static constexpr std::string_view kModeNames[] = {"raw"};
 };
 
 // For codecs that write what they cannot encode as raw tiles. The caller has checked shape and out.

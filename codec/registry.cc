@@ -8,11 +8,9 @@ namespace kvcompd::codec {
 const Codec* FindCodec(CodecId id) {
   static const RawCodec raw;
   static const KvcompCodec kvcomp;
-  switch (id) {
-    case CodecId::kRaw:
-      return &raw;
-    case CodecId::kKvcomp:
-      return &kvcomp;
+  static const Codec* const kCodecs[] = {&raw, &kvcomp};
+  for (const Codec* codec : kCodecs) {
+    if (codec->id() == id) return codec;
   }
   return nullptr;
 }

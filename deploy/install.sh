@@ -10,9 +10,9 @@ packages=(
   bazel-bootstrap bazel-rules-java python3
   g++ pkg-config
   libgrpc++-dev libgrpc-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc
-  libabsl-dev libspdlog-dev libisal-dev libxxhash-dev libssl-dev nlohmann-json3-dev libyaml-cpp-dev
+  libabsl-dev libspdlog-dev libisal-dev libhwy-dev libxxhash-dev libssl-dev nlohmann-json3-dev libyaml-cpp-dev
   prometheus-cpp-dev
-  libgtest-dev libgmock-dev libbenchmark-dev
+  libgtest-dev libgmock-dev libbenchmark-dev libzstd-dev liblz4-dev
 )
 check_tools=(clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev)
 

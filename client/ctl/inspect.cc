@@ -142,6 +142,8 @@ class Inspector {
     segment->layer = view.layer();
     segment->tensor = view.shape().tensor;
     segment->codec = CodecName(view.codec_id());
+    segment->mode_names = codec::FindCodec(view.codec_id())->mode_names();  // Parse takes no other codec
+    segment->tile_modes.resize(segment->mode_names.size());
     for (uint32_t g = 0; g < view.shape().groups(); ++g) {
       segment->groups.push_back(DescribeGroup(view, g, segment->offset));
       segment->payload_bytes += segment->groups.back().header_bytes;
@@ -151,9 +153,8 @@ class Inspector {
         const codec::TileEntry entry = view.tile(head, g);
         segment->tiles.push_back({head, g, segment->offset + entry.offset, entry});
         segment->payload_bytes += entry.bytes;
-        if (static_cast<size_t>(entry.mode) < std::size(segment->tile_modes)) {
-          ++segment->tile_modes[static_cast<size_t>(entry.mode)];
-        }
+        const auto mode = static_cast<size_t>(entry.mode);
+        if (mode < segment->tile_modes.size()) ++segment->tile_modes[mode];
       }
     }
   }
@@ -259,8 +260,9 @@ Json SegmentJson(const InspectSegment& segment, bool with_tiles) {
   json["channels"] = segment.shape.channels;
   json["raw_bytes"] = segment.shape.raw_bytes();
   json["payload_bytes"] = segment.payload_bytes;
-  json["tile_modes"] = {
-      {"raw", segment.tile_modes[0]}, {"huffman", segment.tile_modes[1]}, {"packed", segment.tile_modes[2]}};
+  for (size_t mode = 0; mode < segment.tile_modes.size(); ++mode) {
+    json["tile_modes"][std::string(segment.mode_names[mode])] = segment.tile_modes[mode];
+  }
   json["checksums_ok"] = segment.checksums_ok;
   json["decoded"] = segment.decoded;
   json["groups"] = Json::array();

@@ -10,7 +10,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -56,8 +58,9 @@ struct InspectSegment {
   Tensor tensor = Tensor::kK;
   std::string codec;
   codec::SegmentShape shape;
-  uint64_t payload_bytes = 0;   // tiles and group headers
-  uint32_t tile_modes[3] = {};  // raw, Huffman, packed
+  uint64_t payload_bytes = 0;                    // tiles and group headers
+  std::span<const std::string_view> mode_names;  // of the codec
+  std::vector<uint32_t> tile_modes;              // how many tiles have each of them
   std::vector<InspectGroup> groups;
   std::vector<InspectTile> tiles;
   bool checksums_ok = false;  // of all tiles and group headers, in their place

@@ -44,9 +44,20 @@ std::string UnitsOf(const InspectSegment& segment) {
   return text;
 }
 
+// "16 huffman, 2 raw": the modes that there are.
+std::string ModesOf(const InspectSegment& segment) {
+  std::string text;
+  for (size_t mode = segment.tile_modes.size(); mode-- > 0;) {
+    if (segment.tile_modes[mode] == 0) continue;
+    absl::StrAppend(&text, text.empty() ? "" : ", ", segment.tile_modes[mode], " ",
+                    ToAbsl(segment.mode_names[mode]));
+  }
+  return text;
+}
+
 void PrintSegments(const InspectReport& report, std::ostream& out) {
   TextTable table({">segment", ">offset", ">bytes", ">layer", "", "codec", ">heads", ">tokens", ">channels",
-                   ">ratio", "tiles raw/huffman/packed", "units of the first group", "state"});
+                   ">ratio", "tiles", "units of the first group", "state"});
   for (size_t i = 0; i < report.segments.size(); ++i) {
     const InspectSegment& s = report.segments[i];
     if (!s.parsed) {
@@ -58,22 +69,20 @@ void PrintSegments(const InspectReport& report, std::ostream& out) {
                   std::string(TensorName(s.tensor)), s.codec, absl::StrCat(s.shape.heads),
                   absl::StrCat(s.shape.tokens), absl::StrCat(s.shape.channels),
                   RatioText(static_cast<double>(s.shape.raw_bytes()), static_cast<double>(s.payload_bytes)),
-                  absl::StrCat(s.tile_modes[0], "/", s.tile_modes[1], "/", s.tile_modes[2]), UnitsOf(s),
-                  StateOf(s)});
+                  ModesOf(s), UnitsOf(s), StateOf(s)});
   }
   table.Print(out);
 }
 
 void PrintTiles(const InspectSegment& segment, std::ostream& out) {
-  static constexpr const char* kModes[] = {"raw", "huffman", "packed"};
   TextTable table({">head", ">group", ">offset", ">bytes", "mode", "encoded_crc", "decoded_crc"});
   for (const InspectTile& tile : segment.tiles) {
     const auto mode = static_cast<size_t>(tile.entry.mode);
-    table.AddRow({absl::StrCat(segment.shape.head_begin + tile.head), absl::StrCat(tile.group),
-                  absl::StrCat(tile.offset), absl::StrCat(tile.entry.bytes),
-                  mode < std::size(kModes) ? kModes[mode] : absl::StrCat(mode),
-                  absl::StrFormat("%08x", tile.entry.encoded_crc),
-                  absl::StrFormat("%08x", tile.entry.decoded_crc)});
+    table.AddRow(
+        {absl::StrCat(segment.shape.head_begin + tile.head), absl::StrCat(tile.group),
+         absl::StrCat(tile.offset), absl::StrCat(tile.entry.bytes),
+         mode < segment.mode_names.size() ? std::string(segment.mode_names[mode]) : absl::StrCat(mode),
+         absl::StrFormat("%08x", tile.entry.encoded_crc), absl::StrFormat("%08x", tile.entry.decoded_crc)});
   }
   table.Print(out);
 }

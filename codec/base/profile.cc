@@ -1,12 +1,15 @@
 #include "codec/base/profile.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <span>
 #include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 
 namespace kvcompd {
@@ -25,20 +28,6 @@ std::string NumberText(double value) {
   return std::string(buffer, end);
 }
 
-absl::Status CheckRel(std::string_view name, double value) {
-  if (value >= kMinRel && value <= kMaxRel) return absl::OkStatus();  // false for NaN
-  return absl::InvalidArgumentError(
-      absl::StrCat(ToAbsl(name), " is ", NumberText(value), ", allowed: 0.005 to 0.5"));
-}
-
-absl::Status ParseRel(std::string_view name, std::string_view text, double* value) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
-  if (error != std::errc() || end != text.data() + text.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(ToAbsl(name), "=", Quoted(text), " is no number"));
-  }
-  return CheckRel(name, *value);
-}
-
 bool IsName(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
     return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '_';
@@ -50,28 +39,148 @@ absl::Status Unknown(std::string_view name, const std::string& message) {
   return IsName(name) ? absl::UnimplementedError(message) : absl::InvalidArgumentError(message);
 }
 
-absl::Status SetOption(std::string_view name, std::string_view value, Profile* profile) {
-  if (name == "rel_k") return ParseRel(name, value, &profile->rel_k);
-  if (name == "rel_v") return ParseRel(name, value, &profile->rel_v);
-  if (name == "k_unit") {
-    if (value != "block" && value != "channel") {
-      return Unknown(value, absl::StrCat("k_unit=", Quoted(value), ", allowed: block, channel"));
-    }
-    profile->k_unit = value == "block" ? KUnit::kBlock : KUnit::kChannel;
-    return absl::OkStatus();
-  }
-  if (name == "strict") {
-    if (value != "0" && value != "1") {
-      return absl::InvalidArgumentError(absl::StrCat("strict=", Quoted(value), ", allowed: 0, 1"));
-    }
-    profile->strict = value == "1";
-    return absl::OkStatus();
-  }
-  return Unknown(
-      name, absl::StrCat("kvcomp has no option ", Quoted(name), ", allowed: rel_k, rel_v, k_unit, strict"));
+// One option of a codec: how its value is read, checked and written.
+struct Option {
+  std::string_view name;
+  absl::Status (*parse)(std::string_view name, std::string_view value, Profile* profile);
+  absl::Status (*check)(std::string_view name, const Profile& profile);
+  std::string (*text)(const Profile& profile);
+  bool always = false;  // in the canonical text even at its default
+};
+
+template <double Profile::*kField>
+absl::Status CheckRel(std::string_view name, const Profile& p) {
+  if (p.*kField >= kMinRel && p.*kField <= kMaxRel) return absl::OkStatus();  // false for NaN
+  return absl::InvalidArgumentError(
+      absl::StrCat(ToAbsl(name), " is ", NumberText(p.*kField), ", allowed: 0.005 to 0.5"));
 }
 
-absl::Status SetOptions(std::string_view text, Profile* profile) {
+template <double Profile::*kField>
+absl::Status ParseRel(std::string_view name, std::string_view text, Profile* p) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), p->*kField);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    return absl::InvalidArgumentError(absl::StrCat(ToAbsl(name), "=", Quoted(text), " is no number"));
+  }
+  return CheckRel<kField>(name, *p);
+}
+
+template <double Profile::*kField>
+constexpr Option Rel(std::string_view name) {
+  return {name, ParseRel<kField>, CheckRel<kField>, [](const Profile& p) { return NumberText(p.*kField); },
+          true};
+}
+
+// A value that is one of a few names, for the enumerators kFirst, kFirst + 1, ...
+template <auto kField, const auto& kNames, int kFirst>
+constexpr Option Named(std::string_view name, bool always = false) {
+  using Enum = std::remove_cvref_t<decltype(std::declval<Profile>().*kField)>;
+  return {
+      name,
+      [](std::string_view option, std::string_view text, Profile* p) -> absl::Status {
+        for (size_t i = 0; i < kNames.size(); ++i) {
+          if (text != kNames[i]) continue;
+          p->*kField = static_cast<Enum>(kFirst + i);
+          return absl::OkStatus();
+        }
+        return Unknown(text, absl::StrCat(ToAbsl(option), "=", Quoted(text),
+                                          ", allowed: ", absl::StrJoin(kNames, ", ")));
+      },
+      [](std::string_view option, const Profile& p) -> absl::Status {
+        const size_t i = static_cast<size_t>(p.*kField) - kFirst;
+        if (i < kNames.size()) return absl::OkStatus();
+        return absl::InvalidArgumentError(absl::StrCat(ToAbsl(option), " is ", static_cast<int>(p.*kField),
+                                                       ", allowed: ", absl::StrJoin(kNames, ", ")));
+      },
+      [](const Profile& p) {
+        const size_t i = static_cast<size_t>(p.*kField) - kFirst;
+        return i < kNames.size() ? std::string(kNames[i]) : std::string("?");
+      },
+      always};
+}
+
+// A whole number out of a few. kOptional: 0 says that the option is not given.
+template <auto kField, const auto& kValues, bool kOptional = false>
+constexpr Option Number(std::string_view name, bool always = false) {
+  using Field = std::remove_cvref_t<decltype(std::declval<Profile>().*kField)>;
+  return {name,
+          [](std::string_view option, std::string_view text, Profile* p) -> absl::Status {
+            for (const uint32_t value : kValues) {
+              if (text != ToStd(absl::StrCat(value))) continue;
+              p->*kField = static_cast<Field>(value);
+              return absl::OkStatus();
+            }
+            return absl::InvalidArgumentError(
+                absl::StrCat(ToAbsl(option), "=", Quoted(text), ", allowed: ", absl::StrJoin(kValues, ", ")));
+          },
+          [](std::string_view option, const Profile& p) -> absl::Status {
+            const auto value = static_cast<uint32_t>(p.*kField);
+            if (kOptional && value == 0) return absl::OkStatus();
+            if (std::find(kValues.begin(), kValues.end(), value) != kValues.end()) return absl::OkStatus();
+            return absl::InvalidArgumentError(
+                absl::StrCat(ToAbsl(option), " is ", value, ", allowed: ", absl::StrJoin(kValues, ", ")));
+          },
+          [](const Profile& p) { return absl::StrCat(static_cast<uint32_t>(p.*kField)); }, always};
+}
+
+constexpr std::array<const char*, 2> kModes = {"fast", "dense"};
+constexpr std::array<const char*, 2> kKUnits = {"block", "channel"};
+constexpr std::array<const char*, 2> kCoders = {"huffman", "rans"};
+constexpr std::array<const char*, 3> kRepacks = {"none", "median", "greedy"};
+constexpr std::array<uint32_t, 3> kBits = {2, 4, 8};
+constexpr std::array<uint32_t, 3> kGroups = {32, 64, 128};
+constexpr std::array<uint32_t, 4> kPacks = {4, 8, 16, 32};
+constexpr std::array<uint32_t, 2> kSwitch = {0, 1};
+
+constexpr Option kLosslessOptions[] = {Named<&Profile::mode, kModes, 1>("mode", true)};
+constexpr Option kIntqOptions[] = {Number<&Profile::bits, kBits>("bits", true),
+                                   Number<&Profile::group, kGroups>("group", true),
+                                   Number<&Profile::bits_v, kBits, true>("bits_v")};
+constexpr Option kKvcompOptions[] = {Rel<&Profile::rel_k>("rel_k"), Rel<&Profile::rel_v>("rel_v"),
+                                     Named<&Profile::k_unit, kKUnits, 1>("k_unit"),
+                                     Number<&Profile::strict, kSwitch>("strict"),
+                                     Named<&Profile::coder, kCoders, 1>("coder")};
+constexpr Option kPackkvOptions[] = {Rel<&Profile::rel_k>("rel_k"), Rel<&Profile::rel_v>("rel_v"),
+                                     Named<&Profile::repack, kRepacks, 0>("repack"),
+                                     Number<&Profile::pack, kPacks>("pack")};
+
+struct Grammar {
+  CodecId codec;
+  const char* name;
+  std::span<const Option> options;
+};
+constexpr Grammar kGrammars[] = {
+    {CodecId::kRaw, "raw", {}},
+    {CodecId::kLossless, "lossless", kLosslessOptions},
+    {CodecId::kIntq, "intq", kIntqOptions},
+    {CodecId::kKvcomp, "kvcomp", kKvcompOptions},
+    {CodecId::kPackkv, "packkv", kPackkvOptions},
+};
+
+const Grammar* FindGrammar(CodecId codec) {
+  for (const Grammar& grammar : kGrammars) {
+    if (grammar.codec == codec) return &grammar;
+  }
+  return nullptr;
+}
+
+std::string CodecNames() {
+  return absl::StrJoin(kGrammars, ", ",
+                       [](std::string* out, const Grammar& grammar) { absl::StrAppend(out, grammar.name); });
+}
+
+absl::Status SetOption(const Grammar& grammar, std::string_view name, std::string_view value,
+                       Profile* profile) {
+  for (const Option& option : grammar.options) {
+    if (option.name == name) return option.parse(name, value, profile);
+  }
+  const auto append = [](std::string* out, const Option& option) {
+    absl::StrAppend(out, ToAbsl(option.name));
+  };
+  return Unknown(name, absl::StrCat(grammar.name, " has no option ", Quoted(name),
+                                    ", allowed: ", absl::StrJoin(grammar.options, ", ", append)));
+}
+
+absl::Status SetOptions(const Grammar& grammar, std::string_view text, Profile* profile) {
   std::vector<std::string_view> seen;
   for (absl::string_view piece : absl::StrSplit(ToAbsl(text), ',')) {
     const std::string_view option = ToStd(piece);
@@ -84,7 +193,7 @@ absl::Status SetOptions(std::string_view text, Profile* profile) {
       return absl::InvalidArgumentError(absl::StrCat("option ", Quoted(name), " stands twice"));
     }
     seen.push_back(name);
-    if (absl::Status s = SetOption(name, option.substr(equals + 1), profile); !s.ok()) return s;
+    if (absl::Status s = SetOption(grammar, name, option.substr(equals + 1), profile); !s.ok()) return s;
   }
   return absl::OkStatus();
 }
@@ -92,13 +201,17 @@ absl::Status SetOptions(std::string_view text, Profile* profile) {
 }  // namespace
 
 std::string_view CodecName(CodecId id) {
-  switch (id) {
-    case CodecId::kRaw:
-      return "raw";
-    case CodecId::kKvcomp:
-      return "kvcomp";
+  const Grammar* const grammar = FindGrammar(id);
+  return grammar == nullptr ? "unknown" : grammar->name;
+}
+
+Profile Profile::Of(CodecId codec) {
+  Profile profile{.codec = codec};
+  if (codec == CodecId::kPackkv) {
+    profile.rel_k = 0.1;
+    profile.rel_v = 0.2;
   }
-  return "unknown";
+  return profile;
 }
 
 absl::StatusOr<Profile> Profile::Parse(std::string_view text) {
@@ -110,44 +223,54 @@ absl::StatusOr<Profile> Profile::Parse(std::string_view text) {
   }
   const size_t colon = text.find(':');
   const std::string_view codec = text.substr(0, colon);
-  const bool has_options = colon != std::string_view::npos;
-  Profile profile;
-  if (codec == "raw") {
-    if (has_options) return absl::InvalidArgumentError("codec raw takes no options");
-    return profile;
-  }
-  if (codec == "kvcomp") {
-    profile.codec = CodecId::kKvcomp;
-    if (has_options) {
-      if (absl::Status s = SetOptions(text.substr(colon + 1), &profile); !s.ok()) return s;
-    }
+  for (const Grammar& grammar : kGrammars) {
+    if (codec != grammar.name) continue;
+    Profile profile = Of(grammar.codec);
+    if (colon == std::string_view::npos) return profile;
+    if (grammar.options.empty())
+      return absl::InvalidArgumentError(absl::StrCat("codec ", grammar.name, " takes no options"));
+    if (absl::Status s = SetOptions(grammar, text.substr(colon + 1), &profile); !s.ok()) return s;
+    if (profile.bits_v == profile.bits) profile.bits_v = 0;
     return profile;
   }
   if (!IsName(codec)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("codec ", Quoted(codec), " is no name, allowed: raw, kvcomp"));
+        absl::StrCat("codec ", Quoted(codec), " is no name, allowed: ", CodecNames()));
   }
   return absl::UnimplementedError(
-      absl::StrCat("codec ", Quoted(codec), " is not known here, known: raw, kvcomp"));
+      absl::StrCat("codec ", Quoted(codec), " is not known here, known: ", CodecNames()));
 }
 
 absl::Status Profile::Validate() const {
-  if (codec == CodecId::kRaw) return absl::OkStatus();
-  if (codec != CodecId::kKvcomp) {
+  const Grammar* const grammar = FindGrammar(codec);
+  if (grammar == nullptr) {
     return absl::UnimplementedError(absl::StrCat("codec ", static_cast<int>(codec), " is not known here"));
   }
-  if (k_unit != KUnit::kBlock && k_unit != KUnit::kChannel) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("k_unit is ", static_cast<int>(k_unit), ", allowed: block, channel"));
+  for (const Option& option : grammar->options) {
+    if (absl::Status s = option.check(option.name, *this); !s.ok()) return s;
   }
-  if (absl::Status s = CheckRel("rel_k", rel_k); !s.ok()) return s;
-  return CheckRel("rel_v", rel_v);
+  return absl::OkStatus();
 }
 
 std::string Profile::Text() const {
-  if (codec != CodecId::kKvcomp) return std::string(CodecName(codec));
-  return absl::StrCat("kvcomp:rel_k=", NumberText(rel_k), ",rel_v=", NumberText(rel_v),
-                      k_unit == KUnit::kChannel ? ",k_unit=channel" : "", strict ? ",strict=1" : "");
+  const Grammar* const grammar = FindGrammar(codec);
+  if (grammar == nullptr) return "unknown";
+  const Profile defaults = Of(codec);
+  std::string out = grammar->name;
+  char separator = ':';
+  for (const Option& option : grammar->options) {
+    const std::string value = option.text(*this);
+    if (!option.always && value == option.text(defaults)) continue;
+    absl::StrAppend(&out, std::string(1, separator), ToAbsl(option.name), "=", value);
+    separator = ',';
+  }
+  return out;
+}
+
+double Profile::ErrorBound(Tensor t) const {
+  if (lossless()) return 0.0;
+  if (codec == CodecId::kIntq) return 0.5 / ((1u << bits_of(t)) - 1);
+  return rel(t) / 2;
 }
 
 double Profile::ErrorBound() const { return std::max(ErrorBound(Tensor::kK), ErrorBound(Tensor::kV)); }

@@ -19,6 +19,7 @@
 #include "codec/codebook.h"
 #include "codec/codec.h"
 #include "codec/container.h"
+#include "codec/kvcomp_header.h"
 #include "tests/codec/block_samples.h"
 
 namespace kvcompd::codec {
@@ -146,17 +147,30 @@ TEST(FormatDocTest, NumbersOfDTypesTensorsCodecsAndModes) {
     EXPECT_EQ(dtypes[i][2], absl::StrCat(ElementBytes(kDTypes[i])));
   }
   const auto numbers = Table("| 5 | opaque");
-  ASSERT_EQ(numbers.size(), 3u);
   const auto number = [](auto e) { return absl::StrCat(static_cast<int>(e)); };
+  const CodecId kCodecs[] = {CodecId::kRaw, CodecId::kKvcomp, CodecId::kLossless, CodecId::kIntq,
+                             CodecId::kPackkv};
+  ASSERT_EQ(numbers.size(), std::size(kCodecs));
   EXPECT_EQ(numbers[0][0], number(Tensor::kK));
   EXPECT_EQ(numbers[1][0], number(Tensor::kV));
-  EXPECT_EQ(numbers[0][3], number(CodecId::kRaw));
-  EXPECT_EQ(numbers[0][4], std::string(CodecName(CodecId::kRaw)));
-  EXPECT_EQ(numbers[1][3], number(CodecId::kKvcomp));
-  EXPECT_EQ(numbers[1][4], std::string(CodecName(CodecId::kKvcomp)));
-  EXPECT_EQ(numbers[0][6], number(TileMode::kRaw));
-  EXPECT_EQ(numbers[1][6], number(TileMode::kHuffman));
-  EXPECT_EQ(numbers[2][6], number(TileMode::kPacked));
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    EXPECT_EQ(numbers[i][3], number(kCodecs[i]));
+    EXPECT_EQ(numbers[i][4], std::string(CodecName(kCodecs[i])));
+  }
+}
+
+TEST(FormatDocTest, TileModesAreTheCodecs) {
+  for (const auto& row : Table("| 5 | packkv")) {
+    for (int id = 1; id < 256; ++id) {
+      const Codec* const codec = FindCodec(static_cast<CodecId>(id));
+      if (codec == nullptr || CodecName(codec->id()) != ToStd(row[0])) continue;
+      std::string modes;
+      for (size_t mode = 0; mode < codec->mode_names().size(); ++mode) {
+        absl::StrAppend(&modes, mode == 0 ? "" : ", ", mode, " ", ToAbsl(codec->mode_names()[mode]));
+      }
+      EXPECT_EQ(row[1], modes) << row[0];
+    }
+  }
 }
 
 TEST(FormatDocTest, LimitsAreTheCodes) {

@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "codec/codec.h"
+#include "codec/kvcomp_header.h"
 #include "codec/tile_payload.h"
 #include "gtest/gtest.h"
 #include "tests/codec/group_coding.h"
@@ -90,7 +91,7 @@ TEST(FormatKvcomp, Example) {
   EXPECT_EQ("header" + HexOf(group->header), Hex(lines[0]));
   EXPECT_EQ("payload" + HexOf(group->payloads[0]), Hex(lines[1]));
   EXPECT_EQ(group->payloads[1], group->payloads[0]);
-  EXPECT_EQ(group->modes[0], TileMode::kPacked);
+  EXPECT_EQ(group->modes[0], kKvcompPacked);
   const auto tile = kvcompd::testing::DecodeTile(codec, shape, *group, 0);
   ASSERT_TRUE(tile.ok());
   EXPECT_EQ(kvcompd::testing::ToFloats(shape.dtype, *tile),

@@ -403,8 +403,7 @@ TEST(Kvcomp, PackedBeforeHuffmanWhereBothAreStoredAlike) {
       const uint64_t packed = PlanPacked(codes.data(), static_cast<uint32_t>(codes.size())).bytes;
       const uint64_t huffman = PlanHuffman(codes.data(), shape.tokens, 24, book).bytes;
       equal += stored(packed) == stored(huffman) && packed > huffman;
-      EXPECT_EQ(trip.group.modes[h],
-                stored(packed) <= stored(huffman) ? TileMode::kPacked : TileMode::kHuffman);
+      EXPECT_EQ(trip.group.modes[h], stored(packed) <= stored(huffman) ? kKvcompPacked : kKvcompHuffman);
     }
   }
   EXPECT_GT(equal, 0);

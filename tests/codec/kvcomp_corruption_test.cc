@@ -45,7 +45,7 @@ class KvcompCorruption : public ::testing::TestWithParam<Case> {
     auto group = EncodeGroup(Kvcomp(), shape_, values, {.profile = profile_});
     ASSERT_TRUE(group.ok()) << group.status();
     group_ = *std::move(group);
-    ASSERT_EQ(group_.modes[1], GetParam().packed ? TileMode::kPacked : TileMode::kHuffman);
+    ASSERT_EQ(group_.modes[1], GetParam().packed ? kKvcompPacked : kKvcompHuffman);
     auto tile = DecodeTile(Kvcomp(), shape_, group_, 1);
     ASSERT_TRUE(tile.ok());
     decoded_ = *tile;
@@ -114,7 +114,7 @@ TEST_P(KvcompCorruption, RandomBytes) {
 
 TEST_P(KvcompCorruption, WrongBooks) {
   const auto symbols = AlphabetSize(profile_, shape_.tensor);
-  if (group_.modes[1] == TileMode::kHuffman) {
+  if (group_.modes[1] == kKvcompHuffman) {
     const Codebook& other_alphabet = BuiltInBook(UnitOf(profile_, shape_.tensor), symbols + 1);
     EXPECT_EQ(Decode(group_.header, group_.payloads[1], &other_alphabet).status().code(),
               absl::StatusCode::kDataLoss);
@@ -124,7 +124,7 @@ TEST_P(KvcompCorruption, WrongBooks) {
   const Codebook other_lengths = Codebook::FromCounts(counts);
   const auto result = Decode(group_.header, group_.payloads[1], &other_lengths);
   ExpectRefusedOrDecoded(result);
-  EXPECT_EQ(result.ok() && *result == decoded_, group_.modes[1] == TileMode::kPacked);
+  EXPECT_EQ(result.ok() && *result == decoded_, group_.modes[1] == kKvcompPacked);
 }
 
 TEST_P(KvcompCorruption, OtherShapes) {
@@ -169,7 +169,7 @@ TEST(KvcompHeader, RefusesParametersThatNoEncoderWrites) {
     header.resize(WriteKvcompHeader(QuantUnit::kBlock, symbols, std::span(&params, 1),
                                     {reinterpret_cast<std::byte*>(header.data()), header.size()}));
     const std::string payload("\x05\x00", 2);  // packed, all codes 5
-    return DecodeTile(Kvcomp(), shape, header, TileMode::kPacked, payload, nullptr).status().code();
+    return DecodeTile(Kvcomp(), shape, header, kKvcompPacked, payload, nullptr).status().code();
   };
   EXPECT_EQ(decode({.scale = 0x3f80, .zero = 0}), absl::StatusCode::kOk);
   EXPECT_EQ(decode({.scale = 0x0080, .zero = -kMaxZero}), absl::StatusCode::kOk);
@@ -247,7 +247,7 @@ TEST(KvcompTile, ChannelParametersAreCheckedLikeHeaders) {
   const auto decode = [&](int flags, int reserved, const std::string& zeros) {
     std::string payload{static_cast<char>(flags), static_cast<char>(reserved)};
     for (int c = 0; c < 8; ++c) payload += "\x80\x3f";
-    return DecodeTile(Kvcomp(), shape, header, TileMode::kPacked, payload + zeros + std::string("\x05\0", 2),
+    return DecodeTile(Kvcomp(), shape, header, kKvcompPacked, payload + zeros + std::string("\x05\0", 2),
                       nullptr)
         .status()
         .code();
@@ -264,7 +264,7 @@ TEST(KvcompTile, ACodedTileIsShorterThanItsValuesAndHasAHeader) {
   const GroupShape shape{DType::kBf16, Tensor::kK, 1, 1, 8};  // 16 bytes of values
   const std::string header = HeaderOf(1, 0, 256, std::string("\x80\x3f\0\0", 4));
   const auto decode = [&](const GroupShape& s, const std::string& h, const std::string& payload) {
-    return DecodeTile(Kvcomp(), s, h, TileMode::kPacked, payload, nullptr).status().code();
+    return DecodeTile(Kvcomp(), s, h, kKvcompPacked, payload, nullptr).status().code();
   };
   const std::string packed = std::string("\0\x08", 2) + std::string(8, '\x05');
   EXPECT_EQ(decode(shape, header, packed), absl::StatusCode::kOk);
@@ -278,7 +278,7 @@ TEST(KvcompTile, ACodedTileIsShorterThanItsValuesAndHasAHeader) {
 TEST(KvcompTile, WhatAReaderNeedNotCheckIsTaken) {
   const GroupShape shape{DType::kBf16, Tensor::kK, 1, 2, 8};
   const auto decode = [&](const std::string& params, const std::string& payload) {
-    return DecodeTile(Kvcomp(), shape, HeaderOf(1, 0, 23, params), TileMode::kPacked, payload, nullptr);
+    return DecodeTile(Kvcomp(), shape, HeaderOf(1, 0, 23, params), kKvcompPacked, payload, nullptr);
   };
   const std::string step1("\x80\x3f\0\0", 4);
   const std::string fives = std::string("\x05\0", 2);

@@ -288,13 +288,6 @@ const char* UnitName(uint8_t unit) {
   return unit == 1 ? "block" : unit == 2 ? "channel" : unit == 3 ? "token" : "unknown";
 }
 
-const char* ModeName(TileMode mode) {
-  return mode == TileMode::kRaw       ? "raw"
-         : mode == TileMode::kHuffman ? "huffman"
-         : mode == TileMode::kPacked  ? "packed"
-                                      : "unknown";
-}
-
 }  // namespace
 
 std::set<std::string> CoverageOf(std::string_view container) {
@@ -304,13 +297,15 @@ std::set<std::string> CoverageOf(std::string_view container) {
   for (uint32_t i = 0; i < view->header().num_segments(); ++i) {
     const SegmentView segment = SegmentView::Parse(view->SegmentBytes(i)).value();
     const SegmentShape& shape = segment.shape();
+    const Codec& codec = *FindCodec(segment.codec_id());
     for (uint32_t tile = 0; tile < shape.heads * shape.groups(); ++tile) {
       const uint32_t head = tile / shape.groups(), g = tile % shape.groups();
       const ByteSpan header = segment.group_header(g), payload = segment.tile_payload(head, g);
       if (header.empty()) continue;
       const TileMode mode = segment.tile(head, g).mode;
       const auto unit = static_cast<uint8_t>(header[0]);
-      std::string text = absl::StrCat(UnitName(unit), " ", ModeName(mode));
+      std::string text =
+          absl::StrCat(UnitName(unit), " ", ToAbsl(codec.mode_names()[static_cast<size_t>(mode)]));
       found.insert(text);
       const std::byte flags = unit == 2 && mode != TileMode::kRaw ? payload[0] : header[1];
       if (static_cast<uint8_t>(flags) & kFlagWideZeros) found.insert(text + " wide");

@@ -1,6 +1,7 @@
 #include "client/ctl/inspect.h"
 
 #include <fstream>
+#include <numeric>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -51,7 +52,8 @@ TEST_P(InspectGoldenTest, FindsNoProblem) {
   EXPECT_LE(report.payload_bytes(), report.bytes);
   for (const InspectSegment& segment : report.segments) {
     EXPECT_TRUE(segment.checksums_ok && segment.decoded);
-    EXPECT_EQ(segment.tile_modes[0] + segment.tile_modes[1] + segment.tile_modes[2], segment.tiles.size());
+    EXPECT_EQ(std::accumulate(segment.tile_modes.begin(), segment.tile_modes.end(), size_t{0}),
+              segment.tiles.size());
     EXPECT_EQ(segment.tiles.size(), size_t{segment.shape.heads} * segment.shape.groups());
     EXPECT_EQ(Field(segment.fields, "crc")->note, "matches");
   }

@@ -22,6 +22,14 @@ TEST(ProfileTest, CanonicalTextLeavesDefaultsOut) {
       {"kvcomp:rel_k=1e-1", "kvcomp:rel_k=0.1,rel_v=0.1"},
       {"kvcomp:strict=1,rel_v=5e-1,k_unit=channel,rel_k=0.0050",
        "kvcomp:rel_k=0.005,rel_v=0.5,k_unit=channel,strict=1"},
+      {"kvcomp:coder=rans", "kvcomp:rel_k=0.05,rel_v=0.1,coder=rans"},
+      {"lossless", "lossless:mode=fast"},
+      {"lossless:mode=dense", "lossless:mode=dense"},
+      {"intq", "intq:bits=4,group=32"},
+      {"intq:bits_v=2,bits=2", "intq:bits=2,group=32"},
+      {"intq:bits_v=2,group=128", "intq:bits=4,group=128,bits_v=2"},
+      {"packkv", "packkv:rel_k=0.1,rel_v=0.2"},
+      {"packkv:pack=8,repack=greedy,rel_k=0.05", "packkv:rel_k=0.05,rel_v=0.2,repack=greedy,pack=8"},
   };
   for (const auto& [text, canonical] : kCases) {
     const auto profile = Profile::Parse(text);
@@ -52,6 +60,13 @@ TEST(ProfileTest, RejectsAndSaysWhy) {
       {"kvcomp:k_unit=Head", "block, channel"},
       {"kvcomp:k_unit=", "block, channel"},
       {"kvcomp:strict=2", "0, 1"},
+      {"intq:bits=3", "2, 4, 8"},
+      {"intq:bits=04", "2, 4, 8"},
+      {"intq:group=16", "32, 64, 128"},
+      {"packkv:pack=64", "4, 8, 16, 32"},
+      {"packkv:rel_k=0.6", "0.005 to 0.5"},
+      {"lossless:mode=Fast", "fast, dense"},
+      {"lossless:", "name=value"},
       {"kvcomp:Level=3", "no option"},
       {"kvcomp:=3", "no option"},
       {"KVCOMP", "no name"},
@@ -69,7 +84,8 @@ TEST(ProfileTest, RejectsAndSaysWhy) {
 
 TEST(ProfileTest, WhatANewerVersionMayWriteIsUnimplemented) {
   for (const char* text :
-       {"packkv:rel=0.1", "kvcomp:level=3", "kvcomp:rel_k=0.1,rel_v=0.1,zero_bits=8", "kvcomp:k_unit=head"}) {
+       {"tcq:rel=0.1", "kvcomp:level=3", "kvcomp:rel_k=0.1,rel_v=0.1,zero_bits=8", "kvcomp:k_unit=head",
+        "kvcomp:coder=tans", "lossless:mode=slow", "packkv:repack=sorted"}) {
     EXPECT_EQ(Profile::Parse(text).status().code(), absl::StatusCode::kUnimplemented) << text;
   }
 }
@@ -100,6 +116,12 @@ TEST(ProfileTest, ErrorBounds) {
   EXPECT_EQ(p.ErrorBound(Tensor::kK), 0.1);
   EXPECT_EQ(p.ErrorBound(Tensor::kV), 0.05);
   EXPECT_EQ(p.ErrorBound(), 0.1);
+  EXPECT_EQ(Profile::Parse("lossless:mode=dense")->ErrorBound(), 0.0);
+  EXPECT_TRUE(Profile::Parse("lossless")->lossless());
+  const Profile intq = *Profile::Parse("intq:bits=4,bits_v=2");
+  EXPECT_EQ(intq.ErrorBound(Tensor::kK), 0.5 / 15);
+  EXPECT_EQ(intq.ErrorBound(Tensor::kV), 0.5 / 3);
+  EXPECT_EQ(Profile::Parse("packkv")->ErrorBound(), 0.1);
 }
 
 TEST(ProfileTest, ValidateChecksWhatParseWouldNotMake) {
