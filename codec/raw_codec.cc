@@ -31,6 +31,8 @@ absl::Status RawCodec::EncodeGroup(const GroupShape& shape, const std::byte* val
                                    MutableByteSpan workspace, GroupOutput* out, EncodeStats* stats) const {
   if (auto s = shape.Validate(); !s.ok()) return s;
   if (auto s = out->Validate(shape, *this); !s.ok()) return s;
+  if (params.profile.codec != CodecId::kRaw)
+    return absl::InvalidArgumentError("raw: another codec's profile");
   return EncodeRawGroup(shape, values, head_stride_bytes, out, stats);
 }
 

@@ -1,0 +1,27 @@
+// The profiles that every codec suite runs over: each codec with each of its options. A new codec, or a new
+// option, is entered here and inherits round trip, determinism, equality of instruction sets, and corruption.
+#ifndef KVCOMPD_TESTS_CODEC_CODEC_PROFILES_H_
+#define KVCOMPD_TESTS_CODEC_CODEC_PROFILES_H_
+
+#include <string>
+
+namespace kvcompd::testing {
+
+inline constexpr const char* kSuiteProfiles[] = {
+    "raw",
+    "kvcomp:rel_k=0.05,rel_v=0.1",
+    "kvcomp:rel_k=0.005,rel_v=0.5,strict=1",
+    "kvcomp:rel_k=0.2,rel_v=0.2,k_unit=channel",
+};
+
+// A name that gtest takes.
+inline std::string TestNameOf(std::string name) {
+  for (char& c : name) {
+    if ((c < 'a' || c > 'z') && (c < '0' || c > '9')) c = '_';
+  }
+  return name;
+}
+
+}  // namespace kvcompd::testing
+
+#endif  // KVCOMPD_TESTS_CODEC_CODEC_PROFILES_H_
