@@ -102,6 +102,14 @@ class GroupCheck {
       case BoundUnit::kToken:
         ranges_.resize(count_);
         break;
+      case BoundUnit::kChannelRun:
+        runs_ = (count_ + spec.run - 1) / spec.run;
+        ranges_.resize(size_t{spec.heads} * spec.channels * runs_);
+        break;
+      case BoundUnit::kTokenRun:
+        runs_ = (spec.channels + spec.run - 1) / spec.run;
+        ranges_.resize(size_t{spec.heads} * count_ * runs_);
+        break;
     }
   }
 
@@ -137,8 +145,19 @@ class GroupCheck {
   }
 
   size_t UnitOf(uint32_t h, uint32_t t, uint32_t c) const {
-    if (spec_.unit == BoundUnit::kGroup) return 0;
-    return spec_.unit == BoundUnit::kToken ? t : size_t{h} * spec_.channels + c;
+    switch (spec_.unit) {
+      case BoundUnit::kGroup:
+        return 0;
+      case BoundUnit::kChannel:
+        return size_t{h} * spec_.channels + c;
+      case BoundUnit::kToken:
+        return t;
+      case BoundUnit::kChannelRun:
+        return (size_t{h} * spec_.channels + c) * runs_ + t / spec_.run;
+      case BoundUnit::kTokenRun:
+        return (size_t{h} * count_ + t) * runs_ + c / spec_.run;
+    }
+    return 0;
   }
 
   void CheckValue(uint32_t h, uint32_t t, uint32_t c, size_t i, BoundReport* report) const {
@@ -170,6 +189,7 @@ class GroupCheck {
   const uint32_t count_;
   const std::vector<double>& values_;
   const std::vector<double>& half_ulps_;
+  uint32_t runs_ = 0;         // of a channel, or of a token
   std::vector<bool> finite_;  // [heads]
   std::vector<Range> ranges_;
 };
@@ -190,12 +210,27 @@ const std::vector<double>& ValueTable(DType dtype) {
 BoundSpec BoundSpecOf(const Profile& profile, Tensor tensor, DType dtype, uint32_t heads, uint32_t tokens,
                       uint32_t channels) {
   BoundSpec spec{.dtype = dtype, .heads = heads, .tokens = tokens, .channels = channels};
-  spec.rel = profile.lossless() ? 0 : profile.rel(tensor);
-  spec.strict = profile.strict;
-  if (tensor == Tensor::kV) {
-    spec.unit = BoundUnit::kToken;
-  } else {
-    spec.unit = profile.k_unit == KUnit::kChannel ? BoundUnit::kChannel : BoundUnit::kGroup;
+  const bool k = tensor == Tensor::kK;
+  switch (profile.codec) {
+    case CodecId::kRaw:
+    case CodecId::kLossless:
+      break;  // rel stays 0
+    case CodecId::kKvcomp:
+      spec.rel = profile.rel(tensor);
+      spec.strict = profile.strict;
+      spec.unit = !k                                  ? BoundUnit::kToken
+                  : profile.k_unit == KUnit::kChannel ? BoundUnit::kChannel
+                                                      : BoundUnit::kGroup;
+      break;
+    case CodecId::kIntq:
+      spec.rel = 2 * profile.ErrorBound(tensor);  // a step of the range's 2^bits - 1
+      spec.unit = k ? BoundUnit::kChannelRun : BoundUnit::kTokenRun;
+      spec.run = profile.group;
+      break;
+    case CodecId::kPackkv:
+      spec.rel = profile.rel(tensor);
+      spec.unit = BoundUnit::kToken;
+      break;
   }
   return spec;
 }

@@ -1,4 +1,4 @@
-// Checks decoded values against the error bound of codec kvcomp, value by value, in double.
+// Checks decoded values against the error bound of the codecs that have one, value by value, in double.
 //
 // Called by `get --verify`, the demo and the benchmarks. Written from FORMAT.md ("Error bound") alone and
 // shares no code with the codec, so that the two check each other. Pure functions; any thread.
@@ -21,9 +21,11 @@ namespace kvcompd::client {
 
 // What shares one range of values. Tokens are cut into groups of 64 first.
 enum class BoundUnit {
-  kGroup,    // K: all heads, tokens and channels of a group
-  kChannel,  // K: one channel of one head over a group's tokens
-  kToken,    // V: one token over all heads and channels
+  kGroup,       // kvcomp's K: all heads, tokens and channels of a group
+  kChannel,     // kvcomp's K, k_unit=channel: one channel of one head over a group's tokens
+  kToken,       // kvcomp's V, packkv: one token over all heads and channels
+  kChannelRun,  // intq's K: `run` tokens of one channel of one head
+  kTokenRun,    // intq's V: `run` channels of one token of one head
 };
 
 struct BoundSpec {
@@ -32,6 +34,7 @@ struct BoundSpec {
   uint32_t tokens = 0;  // of one block, from its first token
   uint32_t channels = 0;
   BoundUnit unit = BoundUnit::kGroup;
+  uint32_t run = 0;
   double rel = 0;  // 0: every bit must be the same
   bool strict = false;
 };

@@ -56,6 +56,47 @@ TEST_F(BoundCheckTest, EqualValuesHaveNoError) {
   EXPECT_EQ(report.max_error_over_r, 0);
 }
 
+// Runs of 4 channels have a range of 3: r = 0.25 * 3 / 2 = 0.375. Runs of 1 token of a channel have none.
+TEST_F(BoundCheckTest, JudgesByTheRangeOfARun) {
+  spec_.unit = BoundUnit::kTokenRun;
+  spec_.run = 4;
+  Values y = x_;
+  y.bits[3] = Bf16(3.375f);
+  EXPECT_EQ(Check(y).violations, 0u);
+  EXPECT_DOUBLE_EQ(Check(y).max_error_over_r, 1.0);
+  y.bits[3] = Bf16(3.5f);
+  EXPECT_EQ(Check(y).violations, 1u);
+  spec_.run = 8;  // now the range is 7
+  EXPECT_EQ(Check(y).violations, 0u);
+
+  spec_.unit = BoundUnit::kChannelRun;  // one channel has 3 and 19
+  spec_.run = 64;
+  EXPECT_EQ(Check(y).violations, 0u);
+  EXPECT_DOUBLE_EQ(Check(y).max_error_over_r, 0.5 / 2);
+  spec_.run = 1;
+  y.bits[3] = Bf16(3.0625f);
+  EXPECT_EQ(Check(y).violations, 1u);
+}
+
+TEST(BoundSpecTest, EveryCodecHasItsUnits) {
+  const auto spec = [](const char* profile, Tensor tensor) {
+    return BoundSpecOf(Profile::Parse(profile).value(), tensor, DType::kBf16, 2, 64, 128);
+  };
+  EXPECT_EQ(spec("raw", Tensor::kK).rel, 0);
+  EXPECT_EQ(spec("lossless:mode=dense", Tensor::kV).rel, 0);
+  EXPECT_EQ(spec("kvcomp:rel_k=0.2,k_unit=channel", Tensor::kK).unit, BoundUnit::kChannel);
+  EXPECT_EQ(spec("kvcomp:rel_k=0.2", Tensor::kK).unit, BoundUnit::kGroup);
+  EXPECT_EQ(spec("kvcomp:rel_k=0.2,strict=1", Tensor::kK).rel, 0.2);
+  EXPECT_TRUE(spec("kvcomp:rel_k=0.2,strict=1", Tensor::kK).strict);
+  EXPECT_EQ(spec("kvcomp:rel_v=0.2", Tensor::kV).unit, BoundUnit::kToken);
+  EXPECT_EQ(spec("packkv:rel_k=0.2", Tensor::kK).unit, BoundUnit::kToken);
+  EXPECT_EQ(spec("intq:bits=2,group=64", Tensor::kK).unit, BoundUnit::kChannelRun);
+  EXPECT_EQ(spec("intq:bits=2,group=64", Tensor::kV).unit, BoundUnit::kTokenRun);
+  EXPECT_EQ(spec("intq:bits=2,group=64", Tensor::kV).run, 64u);
+  EXPECT_EQ(spec("intq:bits=4,bits_v=2", Tensor::kK).rel, 1.0 / 15);
+  EXPECT_EQ(spec("intq:bits=4,bits_v=2", Tensor::kV).rel, 1.0 / 3);
+}
+
 // A token's range is 7, so r = 0.25 * 7 / 2 = 0.875; half an ulp of bf16 near 3 is 2^-7, near 16 is 2^-4.
 TEST_F(BoundCheckTest, JudgesByTheRangeOfTheUnit) {
   Values y = x_;
