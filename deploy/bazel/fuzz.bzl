@@ -7,7 +7,7 @@
 
 load(":cc.bzl", "KVCOMPD_COPTS")
 
-def kvcompd_fuzz_target(name, srcs, deps = [], size = "small"):
+def kvcompd_fuzz_target(name, srcs, deps = [], size = "small", defines = []):
     """NAME (libFuzzer binary, only with --config=fuzz) and NAME_replay_test.
 
     Args:
@@ -15,6 +15,7 @@ def kvcompd_fuzz_target(name, srcs, deps = [], size = "small"):
       srcs: they define LLVMFuzzerTestOneInput.
       deps: of srcs.
       size: of the test.
+      defines: for the compilation of srcs.
     """
     native.cc_test(
         name = name + "_replay_test",
@@ -22,6 +23,7 @@ def kvcompd_fuzz_target(name, srcs, deps = [], size = "small"):
         args = ["%s/corpus/%s" % (native.package_name(), name)],
         copts = KVCOMPD_COPTS,
         data = native.glob(["corpus/%s/**" % name]),
+        local_defines = defines,
         size = size,
         deps = deps + ["//tests/fuzz:replay_main"],
     )
@@ -31,6 +33,7 @@ def kvcompd_fuzz_target(name, srcs, deps = [], size = "small"):
         srcs = srcs,
         copts = KVCOMPD_COPTS,
         linkopts = ["-fsanitize=fuzzer"],
+        local_defines = defines,
         tags = ["manual"],  # gcc has no libFuzzer
         deps = deps,
     )
