@@ -4,8 +4,9 @@
 // Called by Index and the store under the index shard's lock. Not thread-safe, but for *oldest_tick.
 //
 //   BlockTable table(&oldest_tick);
-//   BlockEntry* entry = table.Insert(std::make_unique<BlockEntry>(ns, key, parent, generation, tokens), tick,
-//   now); if (BlockEntry* found = table.Find(ns, key)) table.Touch(found, tick, now);
+//   auto entry = std::make_unique<BlockEntry>(ns, key, parent, generation, tokens);
+//   table.Insert(std::move(entry), tick, now);
+//   if (BlockEntry* found = table.Find(ns, key)) table.Touch(found, tick, now);
 #ifndef KVCOMPD_SERVER_STORE_BLOCK_TABLE_H_
 #define KVCOMPD_SERVER_STORE_BLOCK_TABLE_H_
 

@@ -5,12 +5,10 @@
 // from the injected clock; Tick() does what is due (orphans, leases, pins, watermark) and is called by a
 // timer thread, or by tests. Stagings, snapshots and tails must be gone before the store is.
 //
-//   auto put = store.BeginPut(ns, {.key = key, .shard = range, .tokens = 64, .bound_bytes = n, .put_id =
-//   id}); if (put.verdict == PutVerdict::kWanted) {
-//     encode into put.staging->memory();
-//     auto done = store.Commit(std::move(put.staging), {...});
-//   }
-//   if (auto snap = store.Lookup(ns, key)) serve(snap->shards);
+//   auto put = store.BeginPut(ns, {.key = key, .shard = range, .tokens = 64, .bound_bytes = n});
+//   Encode(put.staging->memory());                                // where put.verdict is kWanted
+//   auto done = store.Commit(std::move(put.staging), {...});
+//   if (auto snap = store.Lookup(ns, key)) Serve(snap->shards);
 //
 // Statuses: RESOURCE_EXHAUSTED quota or memory, NOT_FOUND, FAILED_PRECONDITION expired lease or namespace
 // mismatch, ABORTED stale generation. Each refusal also bumps a counter with its reason.

@@ -3,11 +3,14 @@
 
 #include <algorithm>
 #include <set>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "codec/base/profile.h"
 #include "codec/codebook.h"
 #include "codec/container.h"
+#include "tests/codec/codec_profiles.h"
 #include "tests/server/service/service_fixture.h"
 
 namespace kvcompd::server {
@@ -48,6 +51,42 @@ class PutGetTest : public ServiceTest {
     return {{0, 0, 2, 0, 2}, {0, 2, 2, 0, 2}, {0, 0, 2, 2, 2}, {0, 2, 2, 2, 2}};
   }
 };
+
+// Every profile of the codec suites as a namespace's policy: raw values and encoded blocks, read in both
+// forms.
+class EveryCodecTest : public PutGetTest, public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(EveryCodecTest, ServesWhatWasPutInAllFourCombinationsOfForms) {
+  const Profile profile = *Profile::Parse(GetParam());
+  const std::string ns = Open("acme", profile.Text());
+  ASSERT_TRUE(Put({.ns = ns, .blocks = {1}}).ok());
+  ASSERT_TRUE(Put({.ns = ns, .blocks = {2}, .encoded = true, .profile = profile.Text(), .put_id = 2}).ok());
+  std::vector<std::string> values;
+  for (v1::Form form : {v1::FORM_DECODED, v1::FORM_ENCODED}) {
+    const Got got = Get(GetOf(ns, {1, 2}, WholeShard(), form));
+    for (uint32_t i = 0; i < 2; ++i) {
+      const int block = static_cast<int>(i) + 1;
+      if (profile.lossless()) {
+        ExpectExact(got, i, block, WholeShard());
+        continue;
+      }
+      ASSERT_TRUE(got.BlockStatus(i).ok()) << got.BlockStatus(i);
+      for (uint32_t l = 0; l < WholeShard().layer_count; ++l) {
+        for (Tensor tensor : {Tensor::kK, Tensor::kV}) {
+          const std::string want = ExpectedValues(block, WholeShard(), l, tensor);
+          // The units' ranges are at most the tensor's.
+          EXPECT_LE(MaxDifference(want, got.Values(i, l, tensor)),
+                    profile.ErrorBound(tensor) * RangeOf(want) * (1 + 1.0 / 256) + 4 * kBf16Slack);
+          values.push_back(got.Values(i, l, tensor));
+        }
+      }
+    }
+  }
+  for (size_t i = 0; i < values.size() / 2; ++i) EXPECT_EQ(values[i], values[values.size() / 2 + i]) << i;
+}
+
+INSTANTIATE_TEST_SUITE_P(Profiles, EveryCodecTest, ::testing::ValuesIn(kvcompd::testing::kSuiteProfiles),
+                         [](const auto& info) { return kvcompd::testing::TestNameOf(info.param); });
 
 TEST_F(PutGetTest, RawProfileKeepsEveryByteInAllFourCombinationsOfForms) {
   const std::string ns = Open();

@@ -67,7 +67,7 @@ struct Got {
   size_t LayersOf(uint32_t block) const;  // layers that came well
 };
 // The test's daemon; after each test nothing may be left in it.
-class ServiceTest : public testing::Test {
+class ServiceTest : public ::testing::Test {
  public:
   explicit ServiceTest(const DaemonOptions& options = SmallDaemonOptions());
   void TearDown() override;
