@@ -76,14 +76,14 @@ absl::StatusOr<Codebook> Codebook::FromLengths(std::span<const uint8_t> lengths)
   if (kraft != 1u << kMaxCodeBits) return absl::DataLossError("codebook: the lengths make no complete code");
 
   Codebook book;
-  book.lengths_.assign(lengths.begin(), lengths.end());
+  book.num_symbols_ = static_cast<uint32_t>(lengths.size());
+  std::copy(lengths.begin(), lengths.end(), book.lengths_.begin());
   book.max_bits_ = max_bits;
   std::array<uint32_t, kMaxCodeBits + 1> next{};  // the canonical code that comes next, by length
   for (uint32_t l = 1, code = 0; l <= kMaxCodeBits; ++l) {
     code = (code + of_length[l - 1]) << 1;
     next[l] = code;
   }
-  book.codes_.resize(lengths.size());
   book.decode_table_.resize(size_t{1} << max_bits);
   for (uint32_t s = 0; s < lengths.size(); ++s) {
     const uint32_t l = lengths[s];
@@ -103,24 +103,39 @@ Codebook Codebook::FromCounts(std::span<const uint64_t> counts) {
   return *FromLengths(PackageMerge(weights, kMaxCodeBits));
 }
 
+const SymbolRunTable& Codebook::LazyRuns::Get(std::span<const uint16_t> decode_table) {
+  const SymbolRunTable* table = table_.load(std::memory_order_acquire);
+  if (table != nullptr) return *table;
+  auto made = std::make_unique<const SymbolRunTable>(decode_table);
+  // Where two threads make it, both tables are equal, and the first one stays.
+  if (!table_.compare_exchange_strong(table, made.get(), std::memory_order_acq_rel)) return *table;
+  return *made.release();
+}
+
+uint64_t Codebook::memory_bytes() const {
+  return sizeof *this + lengths_.size() * sizeof(uint8_t) + codes_.size() * sizeof(uint16_t) +
+         decode_table_.size() * sizeof(uint16_t) + sizeof(LazyRuns) + sizeof(SymbolRunTable);
+}
+
 uint64_t Codebook::CostBits(std::span<const uint64_t> counts) const {
   uint64_t bits = 0;
-  for (size_t s = 0; s < std::min(counts.size(), lengths_.size()); ++s) bits += counts[s] * lengths_[s];
+  for (size_t s = 0; s < std::min<size_t>(counts.size(), num_symbols_); ++s) bits += counts[s] * lengths_[s];
   return bits;
 }
 
 const Codebook& BuiltInBook(QuantUnit unit, uint32_t symbols) {
   struct Books {
-    Mutex mutex;
-    std::array<std::array<std::unique_ptr<const Codebook>, kMaxSymbols + 1>, 3> books ABSL_GUARDED_BY(mutex);
+    Mutex mutex;  // of making one; every tile asks, so that reading takes none
+    std::array<std::array<std::atomic<const Codebook*>, kMaxSymbols + 1>, 3> books{};
   };
   static Books* const all = new Books;  // never destroyed: other threads may outlive main
+  std::atomic<const Codebook*>& book = all->books[static_cast<size_t>(unit) - 1][symbols];
+  if (const Codebook* const made = book.load(std::memory_order_acquire)) return *made;
   MutexLock lock(&all->mutex);
-  auto& book = all->books[static_cast<size_t>(unit) - 1][symbols];
-  if (book == nullptr) {
-    book = std::make_unique<const Codebook>(Codebook::FromCounts(BuiltInCounts(unit, symbols)));
+  if (book.load(std::memory_order_relaxed) == nullptr) {
+    book.store(new Codebook(Codebook::FromCounts(BuiltInCounts(unit, symbols))), std::memory_order_release);
   }
-  return *book;
+  return *book.load(std::memory_order_relaxed);
 }
 
 }  // namespace kvcompd::codec

@@ -12,6 +12,7 @@
 #ifndef KVCOMPD_CODEC_CODEBOOK_H_
 #define KVCOMPD_CODEC_CODEBOOK_H_
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -24,6 +25,7 @@
 #include "absl/status/statusor.h"
 #include "codec/base/profile.h"
 #include "codec/base/types.h"
+#include "codec/symbol_run_table.h"
 
 namespace kvcompd::codec {
 
@@ -57,21 +59,39 @@ class Codebook {
   // 64c+1: a symbol never seen costs little and still has a code. Deterministic.
   static Codebook FromCounts(std::span<const uint64_t> counts);
 
-  uint32_t num_symbols() const { return static_cast<uint32_t>(lengths_.size()); }
-  std::span<const uint8_t> lengths() const { return lengths_; }
+  // lengths() and codes() have num_symbols() elements; behind them, to kMaxSymbols, are readable zeros, for
+  // lookups of whole vectors.
+  uint32_t num_symbols() const { return num_symbols_; }
+  std::span<const uint8_t> lengths() const { return std::span(lengths_).first(num_symbols_); }
   uint32_t max_bits() const { return max_bits_; }
   // Codes as they stand in the stream: bit-reversed, so that the first bit is the least significant.
-  std::span<const uint16_t> codes() const { return codes_; }
+  std::span<const uint16_t> codes() const { return std::span(codes_).first(num_symbols_); }
   // [1 << max_bits] entries, indexed by the next max_bits bits: symbol << 8 | length.
   std::span<const uint16_t> decode_table() const { return decode_table_; }
+  // The same for several symbols at a time; made when first asked for, by whichever thread that is.
+  const SymbolRunTable& symbol_runs() const { return runs_->Get(decode_table_); }
+  // Of this object and what it owns, symbol_runs() included, whether made or not.
+  uint64_t memory_bytes() const;
   // Bits that these counts would take; counts beyond the alphabet are not looked at.
   uint64_t CostBits(std::span<const uint64_t> counts) const;
 
  private:
-  std::vector<uint8_t> lengths_;
-  std::vector<uint16_t> codes_;
-  std::vector<uint16_t> decode_table_;
+  uint32_t num_symbols_ = 0;
   uint32_t max_bits_ = 0;
+  std::vector<uint8_t> lengths_ = std::vector<uint8_t>(kMaxSymbols);
+  std::vector<uint16_t> codes_ = std::vector<uint16_t>(kMaxSymbols);
+  std::vector<uint16_t> decode_table_;
+
+  // Most books of a set are never decoded with, and the table is larger than the rest of a book.
+  class LazyRuns {
+   public:
+    ~LazyRuns() { delete table_.load(); }
+    const SymbolRunTable& Get(std::span<const uint16_t> decode_table);
+
+   private:
+    std::atomic<const SymbolRunTable*> table_ = nullptr;
+  };
+  std::shared_ptr<LazyRuns> runs_ = std::make_shared<LazyRuns>();  // copies of a book share it
 };
 
 // The book that serves until samples suffice, from a fixed integer formula (FORMAT.md, "Codebook set").

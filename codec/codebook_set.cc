@@ -135,8 +135,7 @@ std::shared_ptr<const CodebookSet> CodebookSet::BuiltIn(const Profile& profile) 
 uint64_t CodebookSet::memory_bytes() const {
   uint64_t bytes = canonical_bytes_.size();
   for (const auto& [place, book] : books_) {
-    bytes +=
-        sizeof place + sizeof book + book.decode_table().size() * sizeof(uint16_t) + 4 * book.num_symbols();
+    bytes += sizeof place + book.memory_bytes();
   }
   return bytes;
 }

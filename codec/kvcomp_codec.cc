@@ -7,6 +7,9 @@
 #include "codec/kvcomp_workspace.h"
 #include "codec/quantizer.h"
 #include "codec/raw_codec.h"
+#include "codec/simd/huffman_streams.h"
+#include "codec/simd/kvcomp_dequantize.h"
+#include "codec/simd/targets.h"
 #include "codec/tile_payload.h"
 
 namespace kvcompd::codec {
@@ -29,27 +32,37 @@ absl::Status ReadUnits(const GroupShape& shape, const KvcompHeader& header, Byte
   return absl::OkStatus();
 }
 
-absl::Status ReadCodes(const GroupShape& shape, const KvcompHeader& header, TileMode mode, ByteSpan payload,
-                       const Codebook* book, std::span<uint8_t> codes) {
-  if (mode == kKvcompPacked) {
-    return ReadPacked(payload, static_cast<uint32_t>(codes.size()), header.symbols, codes.data());
-  }
+absl::StatusOr<const Codebook*> BookOf(const KvcompHeader& header, const Codebook* book) {
   if (book == nullptr) book = &BuiltInBook(header.unit, header.symbols);
   if (book->num_symbols() != header.symbols) {
     return absl::DataLossError(
         absl::StrCat("kvcomp: the tile has ", header.symbols, " symbols, its book ", book->num_symbols()));
   }
-  return ReadHuffman(payload, shape.tokens, shape.channels, *book, codes.data());
+  return book;
 }
 
-void Dequantize(const GroupShape& shape, QuantUnit unit, const KvcompWorkspace& ws, MutableByteSpan values) {
+// Reads the codes into the workspace and sets the place of each token's.
+absl::Status ReadCodes(const GroupShape& shape, const KvcompHeader& header, TileMode mode, ByteSpan payload,
+                       const Codebook* book, KvcompWorkspace* ws, TokenRows* rows) {
+  for (uint32_t t = 0; t < shape.tokens; ++t) (*rows)[t] = ws->codes.data() + size_t{t} * shape.channels;
+  if (mode == kKvcompPacked) {
+    const auto n = static_cast<uint32_t>(ws->codes.size());
+    return ReadPacked(payload, n, header.symbols, ws->codes.data());
+  }
+  const auto found = BookOf(header, book);
+  if (!found.ok()) return found.status();
+  if (ScalarOnly()) return ReadHuffman(payload, shape.tokens, shape.channels, **found, ws->codes.data());
+  return ReadHuffmanStreams(payload, shape.tokens, shape.channels, **found, ws->streams, rows);
+}
+
+// The scalar reference of DequantizeTile().
+void Dequantize(const GroupShape& shape, const TokenRows& rows, UnitsOfRow units_of_row, uint32_t unit_step,
+                const KvcompWorkspace& ws, MutableByteSpan values) {
   for (uint32_t t = 0; t < shape.tokens; ++t) {
-    const uint8_t* const codes = ws.codes.data() + size_t{t} * shape.channels;
-    if (unit == QuantUnit::kChannel) {
-      DequantizeRow<UnitsOfRow::kPerChannel>(codes, shape.channels, ws.units, 0, ws.approx.data());
+    if (units_of_row == UnitsOfRow::kPerChannel) {
+      DequantizeRow<UnitsOfRow::kPerChannel>(rows[t], shape.channels, ws.units, 0, ws.approx.data());
     } else {
-      DequantizeRow<UnitsOfRow::kOne>(codes, shape.channels, ws.units, unit == QuantUnit::kToken ? t : 0,
-                                      ws.approx.data());
+      DequantizeRow<UnitsOfRow::kOne>(rows[t], shape.channels, ws.units, t * unit_step, ws.approx.data());
     }
     ValuesOfFloats(shape.dtype, ws.approx.data(), shape.channels,
                    values.data() + size_t{t} * shape.row_bytes());
@@ -116,8 +129,16 @@ absl::Status KvcompCodec::DecodeTile(const GroupShape& shape, ByteSpan header, T
   if (!parsed.ok()) return parsed.status();
   KvcompWorkspace ws = KvcompWorkspace::Carve(shape, workspace);
   if (auto s = ReadUnits(shape, *parsed, &payload, &ws); !s.ok()) return s;
-  if (auto s = ReadCodes(shape, *parsed, mode, payload, book, ws.codes); !s.ok()) return s;
-  Dequantize(shape, parsed->unit, ws, values);
+  TokenRows rows;
+  if (auto s = ReadCodes(shape, *parsed, mode, payload, book, &ws, &rows); !s.ok()) return s;
+  const auto units_of_row = parsed->unit == QuantUnit::kChannel ? UnitsOfRow::kPerChannel : UnitsOfRow::kOne;
+  const uint32_t unit_step = parsed->unit == QuantUnit::kToken ? 1 : 0;
+  if (ScalarOnly()) {
+    Dequantize(shape, rows, units_of_row, unit_step, ws, values);
+  } else {
+    const CodeTile tile{rows.data(), shape.tokens, shape.channels, parsed->symbols};
+    DequantizeTile(shape.dtype, tile, units_of_row, unit_step, ws.units, values.data());
+  }
   return absl::OkStatus();
 }
 

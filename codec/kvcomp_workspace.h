@@ -14,6 +14,7 @@
 
 #include "codec/codec.h"
 #include "codec/quantizer.h"
+#include "codec/simd/huffman_streams.h"
 
 namespace kvcompd::codec {
 
@@ -24,7 +25,8 @@ struct KvcompWorkspace {
   std::span<float> values;       // [tokens, channels], of one tile
   std::span<float> approx;       // [channels], x' of one row
   std::span<float> decoded;      // [channels], y of one row
-  std::span<uint8_t> codes;      // [tokens, channels]
+  std::span<uint8_t> codes;      // [tokens, channels]; as many readable bytes again as a vector has behind it
+  std::span<std::byte> streams;  // for ReadHuffmanStreams
   std::span<uint8_t> finite;     // [heads]
 
   static uint64_t Bytes(const GroupShape& shape) {
@@ -41,6 +43,7 @@ struct KvcompWorkspace {
 
  private:
   static constexpr uint64_t kAlignment = 64;
+  static constexpr uint64_t kVectorBytes = 64;  // kernels read whole vectors at the end of a row
 
   struct Arena {
     std::byte* begin;  // null: only counts
@@ -70,7 +73,8 @@ struct KvcompWorkspace {
     ws.values = arena->Take<float>(values);
     ws.approx = arena->Take<float>(shape.channels);
     ws.decoded = arena->Take<float>(shape.channels);
-    ws.codes = arena->Take<uint8_t>(values);
+    ws.codes = arena->Take<uint8_t>(values + kVectorBytes).first(arena->begin ? values : 0);
+    ws.streams = arena->Take<std::byte>(HuffmanScratchBytes(shape.tile_bytes(), values));
     ws.finite = arena->Take<uint8_t>(shape.heads);
     return ws;
   }

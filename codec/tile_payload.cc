@@ -19,31 +19,6 @@ constexpr uint64_t BytesOfBits(uint64_t bits) { return (bits + 7) / 8; }
 
 absl::Status Corrupt(const char* what) { return absl::DataLossError(what); }
 
-struct Directory {
-  std::array<uint32_t, kMaxStreams> stream_bits{};
-  ByteSpan streams;
-};
-
-// Reads the directory and checks that the streams fill the payload to its last byte.
-absl::Status ReadDirectory(ByteSpan payload, uint32_t streams, Directory* out) {
-  ByteReader r(payload);
-  const uint32_t base = r.U16(), width = r.U8();
-  if (!r.ok() || width > kMaxDirectoryWidth) return Corrupt("huffman tile: directory");
-  const ByteSpan entries = r.Bytes(BytesOfBits(uint64_t{streams} * width));
-  if (!r.ok()) return Corrupt("huffman tile: truncated directory");
-  uint64_t total = 0;
-  for (uint32_t i = 0; i < streams; ++i) {
-    const uint64_t entry = LoadBits(entries, uint64_t{i} * width) & ((1u << width) - 1);
-    out->stream_bits[i] = base + static_cast<uint32_t>(entry);
-    total += out->stream_bits[i];
-  }
-  if (!PaddingIsZero(entries, uint64_t{streams} * width)) return Corrupt("huffman tile: directory padding");
-  out->streams = payload.subspan(r.offset());
-  if (out->streams.size() != BytesOfBits(total)) return Corrupt("huffman tile: stream lengths");
-  if (!PaddingIsZero(out->streams, total)) return Corrupt("huffman tile: stream padding");
-  return absl::OkStatus();
-}
-
 // Decodes n symbols from place `bit` on; returns the place after them. Four codes of 12 bits fit a window.
 uint64_t DecodeSymbols(ByteSpan bits, uint64_t bit, uint32_t n, std::span<const uint16_t> table,
                        uint8_t* out) {
@@ -68,6 +43,26 @@ uint64_t DecodeSymbols(ByteSpan bits, uint64_t bit, uint32_t n, std::span<const 
 }
 
 }  // namespace
+
+absl::Status ReadHuffmanDirectory(ByteSpan payload, const StreamLayout& layout, HuffmanDirectory* out) {
+  const uint32_t streams = layout.streams;
+  ByteReader r(payload);
+  const uint32_t base = r.U16(), width = r.U8();
+  if (!r.ok() || width > kMaxDirectoryWidth) return Corrupt("huffman tile: directory");
+  const ByteSpan entries = r.Bytes(BytesOfBits(uint64_t{streams} * width));
+  if (!r.ok()) return Corrupt("huffman tile: truncated directory");
+  uint64_t total = 0;
+  for (uint32_t i = 0; i < streams; ++i) {
+    const uint64_t entry = LoadBits(entries, uint64_t{i} * width) & ((1u << width) - 1);
+    out->stream_bits[i] = base + static_cast<uint32_t>(entry);
+    total += out->stream_bits[i];
+  }
+  if (!PaddingIsZero(entries, uint64_t{streams} * width)) return Corrupt("huffman tile: directory padding");
+  out->streams = payload.subspan(r.offset());
+  if (out->streams.size() != BytesOfBits(total)) return Corrupt("huffman tile: stream lengths");
+  if (!PaddingIsZero(out->streams, total)) return Corrupt("huffman tile: stream padding");
+  return absl::OkStatus();
+}
 
 HuffmanPlan PlanHuffman(const uint8_t* codes, uint32_t tokens, uint32_t channels, const Codebook& book) {
   const StreamLayout layout(tokens);
@@ -113,8 +108,8 @@ void WriteHuffman(const uint8_t* codes, uint32_t tokens, uint32_t channels, cons
 absl::Status ReadHuffman(ByteSpan payload, uint32_t tokens, uint32_t channels, const Codebook& book,
                          uint8_t* codes) {
   const StreamLayout layout(tokens);
-  Directory directory;
-  if (auto s = ReadDirectory(payload, layout.streams, &directory); !s.ok()) return s;
+  HuffmanDirectory directory;
+  if (auto s = ReadHuffmanDirectory(payload, layout, &directory); !s.ok()) return s;
   uint64_t begin = 0;
   for (uint32_t i = 0; i < layout.streams; ++i) {
     const uint32_t n = layout.tokens_of(i) * channels;

@@ -1,5 +1,7 @@
 // Codes of one tile as bytes: Huffman streams, or packed at a fixed width (FORMAT.md, "Codec kvcomp").
 //
+// The scalar reference: codec/simd/huffman_streams.h reads the streams several at a time.
+//
 // Called by kvcomp_encoder.cc and kvcomp_codec.cc. Pure functions over the caller's memory.
 //
 //   HuffmanPlan plan = PlanHuffman(codes, tokens, channels, book);   // exact size before a byte is written
@@ -41,6 +43,15 @@ struct HuffmanPlan {
   uint32_t width = 0;  // bits of a directory entry
   uint64_t bytes = 0;  // directory and streams
 };
+
+// What precedes the streams.
+struct HuffmanDirectory {
+  std::array<uint32_t, kMaxStreams> stream_bits{};
+  ByteSpan streams;  // exactly as many bytes as stream_bits take
+};
+// DATA_LOSS: a directory that no WriteHuffman writes, or streams that do not fill the payload to its last
+// bit.
+absl::Status ReadHuffmanDirectory(ByteSpan payload, const StreamLayout& layout, HuffmanDirectory* directory);
 
 // codes: [tokens, channels], each under book.num_symbols(); tokens: 1 to 64.
 HuffmanPlan PlanHuffman(const uint8_t* codes, uint32_t tokens, uint32_t channels, const Codebook& book);
