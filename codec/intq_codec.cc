@@ -50,16 +50,17 @@ bool PaddingIsZero(const IntqTile& tile, const std::byte* codes) {
   return excess == 0;
 }
 
-// The error bound of FORMAT.md, value by value in binary64; for tiles whose errors in f32 do not settle it.
-// values, decoded: [tokens, channels].
+// The error bound of FORMAT.md, in binary64, for every value of the units for which it is not proven.
+// decoded: a tile of scratch.
 bool KeepsBound(const IntqTile& tile, const IntqUnits& units, const std::byte* codes, const std::byte* values,
-                const std::byte* decoded) {
+                std::byte* decoded) {
+  DequantizeIntq(tile, codes, units.step, units.zero, /*ordinary=*/false, decoded);
   const double rel = 1.0 / tile.max_code();
   const uint32_t words = tile.row_words(), element = ElementBytes(tile.dtype);
   for (uint32_t t = 0; t < tile.tokens; ++t) {
     for (uint32_t c = 0; c < tile.channels; ++c) {
-      const uint32_t u =
-          tile.per_channel() ? t / tile.run() * tile.channels + c : t * tile.row_units() + c / tile.group;
+      const uint32_t u = tile.unit(t, c);
+      if (IntqBoundIsProven(units.zero[u], units.max[u], units.step[u])) continue;
       const double range = static_cast<double>(units.max[u]) - static_cast<double>(units.zero[u]);
       uint32_t word;
       std::memcpy(&word, codes + (size_t{t} * words + c % words) * 4, sizeof word);
@@ -82,15 +83,13 @@ enum class Outcome { kCoded, kNonFinite, kBound };
 Outcome EncodeTile(const IntqTile& tile, const std::byte* values, const IntqUnits& units, std::byte* decoded,
                    std::byte* payload, double* error_over_r) {
   if (!FindIntqRanges(tile, values, units.zero, units.max)) return Outcome::kNonFinite;
-  if (!ChooseIntqUnits(tile, units, payload + tile.scales_offset(), payload + tile.zeros_offset())) {
-    return Outcome::kBound;
-  }
-  const IntqErrors errors = QuantizeIntq(tile, values, units, payload);
-  if (!(errors.approx <= kIntqApproxLimit)) {
-    DequantizeIntq(tile, payload, units.step, units.zero, /*ordinary=*/false, decoded);
-    if (!KeepsBound(tile, units, payload, values, decoded)) return Outcome::kBound;
-  }
-  *error_over_r = 2.0 * static_cast<double>(errors.decoded);
+  bool bound_proven = false;
+  const IntqUnitsKind kind = ChooseIntqUnits(tile, units, payload + tile.scales_offset(),
+                                             payload + tile.zeros_offset(), &bound_proven);
+  if (kind == IntqUnitsKind::kInvalid) return Outcome::kBound;
+  const float error = QuantizeIntq(tile, values, units, kind == IntqUnitsKind::kOrdinary, payload);
+  if (!bound_proven && !KeepsBound(tile, units, payload, values, decoded)) return Outcome::kBound;
+  *error_over_r = 2.0 * static_cast<double>(error);
   return Outcome::kCoded;
 }
 

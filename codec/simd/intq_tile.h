@@ -32,6 +32,9 @@ struct IntqTile {
   uint32_t run() const { return per_channel() ? std::min(group, kTileTokens) : group; }
   uint32_t row_units() const { return per_channel() ? channels : (channels + group - 1) / group; }
   uint32_t units() const { return (per_channel() ? (tokens + run() - 1) / run() : tokens) * row_units(); }
+  uint32_t unit(uint32_t token, uint32_t channel) const {
+    return per_channel() ? token / run() * channels + channel : token * row_units() + channel / group;
+  }
 
   // Code k of word w is that of channel k * row_words() + w; where there is no such channel it is 0.
   uint32_t word_codes() const { return 32 / bits; }

@@ -19,29 +19,25 @@ namespace kvcompd::codec {
 namespace HWY_NAMESPACE {
 
 #if HWY_TARGET != HWY_SCALAR  // which has no blocks of 128 bits
-// Least and greatest key of each of 8 runs of `length` 16-bit elements that follow one another; length is a
-// multiple of 32. Vectors of lanes of one run each are merged in pairs: interleaved, the halves hold both
-// runs' lanes, and their minimum has half as many of each. After three merges a block of 128 bits has a lane
-// of every run, in order.
-template <DType kType, bool kMin, class DI>
-HWY_INLINE hn::Vec<DI> MergeRuns(DI di, const hn::Vec<DI>* runs) {
+template <bool kMin, class V>
+HWY_INLINE V Extreme(V a, V b) {
+  return kMin ? hn::Min(a, b) : hn::Max(a, b);
+}
+
+// The second and third merge, see RangesOf8Runs.
+template <bool kMin, class DI>
+HWY_INLINE hn::Vec<DI> MergePairs(DI di, const hn::Vec<DI>* pairs) {
   const hn::Repartition<int32_t, DI> d32;
   const hn::Repartition<int64_t, DI> d64;
-  const auto extreme = [](hn::Vec<DI> a, hn::Vec<DI> b)
-                           HWY_ATTR { return kMin ? hn::Min(a, b) : hn::Max(a, b); };
-  hn::Vec<DI> pairs[4], fours[2];
-  for (int i = 0; i < 4; ++i) {
-    pairs[i] = extreme(hn::InterleaveLower(di, runs[2 * i], runs[2 * i + 1]),
-                       hn::InterleaveUpper(di, runs[2 * i], runs[2 * i + 1]));
-  }
+  hn::Vec<DI> fours[2];
   for (int i = 0; i < 2; ++i) {
     const auto a = hn::BitCast(d32, pairs[2 * i]), b = hn::BitCast(d32, pairs[2 * i + 1]);
-    fours[i] = extreme(hn::BitCast(di, hn::InterleaveLower(d32, a, b)),
-                       hn::BitCast(di, hn::InterleaveUpper(d32, a, b)));
+    fours[i] = Extreme<kMin>(hn::BitCast(di, hn::InterleaveLower(d32, a, b)),
+                             hn::BitCast(di, hn::InterleaveUpper(d32, a, b)));
   }
   const auto a = hn::BitCast(d64, fours[0]), b = hn::BitCast(d64, fours[1]);
-  return extreme(hn::BitCast(di, hn::InterleaveLower(d64, a, b)),
-                 hn::BitCast(di, hn::InterleaveUpper(d64, a, b)));
+  return Extreme<kMin>(hn::BitCast(di, hn::InterleaveLower(d64, a, b)),
+                       hn::BitCast(di, hn::InterleaveUpper(d64, a, b)));
 }
 
 // The extremes of the blocks of 128 bits, to 8 lanes in memory.
@@ -52,28 +48,45 @@ HWY_INLINE void StoreMerged(DI di, hn::Vec<DI> v, int16_t* to) {
   } else {
     const hn::Half<DI> dh;
     const auto low = hn::LowerHalf(dh, v), high = hn::UpperHalf(dh, v);
-    StoreMerged<kMin>(dh, kMin ? hn::Min(low, high) : hn::Max(low, high), to);
+    StoreMerged<kMin>(dh, Extreme<kMin>(low, high), to);
   }
 }
 
+// Least and greatest key of each of 8 runs of `length` 16-bit elements that follow one another; length is a
+// multiple of 32. Vectors of lanes of one run each are merged in pairs: interleaved, the halves hold both
+// runs' lanes, and their minimum has half as many of each. After three merges a block of 128 bits has a lane
+// of every run, in order.
 template <DType kType>
 HWY_INLINE void RangesOf8Runs(const std::byte* values, size_t length, int16_t* mins, int16_t* maxs) {
   static_assert(ElementBytes(kType) == 2);
   const hn::ScalableTag<uint16_t> de;
   const hn::RebindToSigned<decltype(de)> di;
   const size_t lanes = hn::Lanes(de);
-  hn::Vec<decltype(di)> min[8], max[8];
+  hn::Vec<decltype(di)> min[4], max[4];  // of pairs of runs
   const auto* from = reinterpret_cast<const uint16_t*>(values);
-  for (int run = 0; run < 8; ++run, from += length) {
-    min[run] = max[run] = OrderKeys<kType>(de, hn::LoadU(de, from));
-    for (size_t i = lanes; i < length; i += lanes) {
-      const auto keys = OrderKeys<kType>(de, hn::LoadU(de, from + i));
-      min[run] = hn::Min(min[run], keys);
-      max[run] = hn::Max(max[run], keys);
+  for (int pair = 0; pair < 4; ++pair, from += 2 * length) {
+    const auto a = OrderKeys<kType>(de, hn::LoadU(de, from)),
+               b = OrderKeys<kType>(de, hn::LoadU(de, from + length));
+    if (length == lanes) {
+      const auto low = hn::InterleaveLower(di, a, b), high = hn::InterleaveUpper(di, a, b);
+      min[pair] = hn::Min(low, high);
+      max[pair] = hn::Max(low, high);
+      continue;
     }
+    auto a_min = a, a_max = a, b_min = b, b_max = b;
+    for (size_t i = lanes; i < length; i += lanes) {
+      const auto more_a = OrderKeys<kType>(de, hn::LoadU(de, from + i));
+      const auto more_b = OrderKeys<kType>(de, hn::LoadU(de, from + length + i));
+      a_min = hn::Min(a_min, more_a);
+      a_max = hn::Max(a_max, more_a);
+      b_min = hn::Min(b_min, more_b);
+      b_max = hn::Max(b_max, more_b);
+    }
+    min[pair] = hn::Min(hn::InterleaveLower(di, a_min, b_min), hn::InterleaveUpper(di, a_min, b_min));
+    max[pair] = hn::Max(hn::InterleaveLower(di, a_max, b_max), hn::InterleaveUpper(di, a_max, b_max));
   }
-  StoreMerged<true>(di, MergeRuns<kType, true>(di, min), mins);
-  StoreMerged<false>(di, MergeRuns<kType, false>(di, max), maxs);
+  StoreMerged<true>(di, MergePairs<true>(di, min), mins);
+  StoreMerged<false>(di, MergePairs<false>(di, max), maxs);
 }
 
 #endif  // HWY_TARGET != HWY_SCALAR
@@ -166,8 +179,30 @@ HWY_INLINE hn::Vec<D> LoadUpTo(D d, const hn::TFromD<D>* from, size_t count) {
   return count >= hn::Lanes(d) ? hn::LoadU(d, from) : LoadFirst(d, from, count);
 }
 
+// Which units are IntqUnitsKind::kOrdinary. magnitude: of zero, without its sign.
+template <DType kType, class DI, class DF>
+HWY_INLINE hn::Mask<DI> OrdinaryUnits(DI di, DF df, const IntqTile& tile, hn::Vec<DI> scale,
+                                      hn::Vec<DI> magnitude, hn::Vec<DF> step, hn::Vec<DF> zero) {
+  if constexpr (kType == DType::kBf16) {
+    // The last places of zero and of step are not below 2^-126, so nor is a sum that is not 0; and both
+    // summands are below 2^126.
+    const auto none = hn::Zero(di);
+    const auto coarse_zero =
+        hn::Or(hn::Eq(magnitude, none), hn::Gt(magnitude, hn::Set(di, int32_t{(8 << 7) - 1})));
+    const auto coarse_scale = hn::Or(hn::Eq(scale, none), hn::Gt(scale, hn::Set(di, int32_t{(9 << 8) - 1})));
+    const auto small_zero = hn::Lt(magnitude, hn::Set(di, int32_t{253 << 7}));
+    const auto small_scale = hn::Lt(scale, hn::Set(di, static_cast<int32_t>((253 - tile.bits) << 8)));
+    return hn::And(hn::And(coarse_zero, coarse_scale), hn::And(small_zero, small_scale));
+  } else {
+    const auto max_code = hn::Set(df, static_cast<float>(tile.max_code()));
+    const auto limit = hn::Set(df, FloatOfBits(kType, FloatFormatOf(kType).max_finite));
+    return hn::RebindMask(di, hn::Le(hn::MulAdd(step, max_code, hn::Abs(zero)), limit));
+  }
+}
+
 template <DType kType>
-bool ChooseUnitsOf(const IntqTile& tile, const IntqUnits& units, std::byte* scales, std::byte* zeros) {
+IntqUnitsKind ChooseUnitsOf(const IntqTile& tile, const IntqUnits& units, std::byte* scales, std::byte* zeros,
+                            bool* bound_proven) {
   const hn::ScalableTag<float> df;
   const hn::Rebind<uint32_t, decltype(df)> du;
   const hn::Rebind<int32_t, decltype(df)> di;
@@ -177,11 +212,12 @@ bool ChooseUnitsOf(const IntqTile& tile, const IntqUnits& units, std::byte* scal
   const auto max_code = hn::Set(df, static_cast<float>(tile.max_code()));
   const auto least = hn::Set(di, static_cast<int32_t>(kIntqMinScale));
   const auto greatest = hn::Set(di, static_cast<int32_t>(IntqMaxScale(tile.bits)));
-  auto good = hn::Eq(least, least);
+  auto good = hn::Eq(least, least), ordinary = good, proven = good;
   for (size_t u = 0; u < n; u += lanes) {
     const size_t count = n - u;
-    const auto zero = hn::LoadU(df, units.zero + u);
-    const auto range = hn::Sub(LoadUpTo(df, units.max + u, count), LoadUpTo(df, units.zero + u, count));
+    const auto zero = LoadUpTo(df, units.zero + u, count);
+    const auto max = LoadUpTo(df, units.max + u, count);
+    const auto range = hn::Sub(max, zero);
     const auto constant = hn::Eq(range, hn::Zero(df));
     const auto bits = hn::BitCast(du, hn::Div(range, max_code));
     const auto odd = hn::And(hn::ShiftRight<kIntqScaleShift>(bits), hn::Set(du, 1u));
@@ -192,6 +228,9 @@ bool ChooseUnitsOf(const IntqTile& tile, const IntqUnits& units, std::byte* scal
     good = hn::And(good, hn::Or(in_range, hn::RebindMask(di, constant)));
     const auto kept = hn::IfThenZeroElse(hn::RebindMask(du, constant), scale);
     const auto step = hn::BitCast(df, hn::ShiftLeft<kIntqScaleShift>(kept));
+    const auto largest = hn::Max(hn::Abs(zero), hn::Abs(max));
+    const auto in_steps = hn::Le(largest, hn::Mul(step, hn::Set(df, kIntqProvenSteps)));
+    proven = hn::And(proven, hn::RebindMask(di, hn::Or(constant, in_steps)));
     hn::StoreU(step, df, units.step + u);
     hn::StoreU(hn::IfThenZeroElse(constant, hn::Div(hn::Set(df, 1.0f), step)), df, units.inverse + u);
     // 16 bits with their sign pass the demotion, which saturates.
@@ -199,21 +238,29 @@ bool ChooseUnitsOf(const IntqTile& tile, const IntqUnits& units, std::byte* scal
     const hn::Rebind<int16_t, decltype(df)> di16;
     StoreUpTo(hn::BitCast(du16, hn::DemoteTo(di16, narrow)), du16, reinterpret_cast<uint16_t*>(scales) + u,
               count);
-    StoreUpTo(ElementsOfFloat<kType>(df, zero), de, reinterpret_cast<ElementOf<kType>*>(zeros) + u, count);
+    const auto element = ElementsOfFloat<kType>(df, zero);
+    StoreUpTo(element, de, reinterpret_cast<ElementOf<kType>*>(zeros) + u, count);
+    const auto magnitude =
+        hn::And(hn::PromoteTo(di, element), hn::Set(di, static_cast<int32_t>(FloatFormatOf(kType).sign - 1)));
+    ordinary =
+        hn::And(ordinary, OrdinaryUnits<kType>(di, df, tile, hn::BitCast(di, kept), magnitude, step, zero));
   }
-  return hn::AllTrue(di, good);
+  *bound_proven = hn::AllTrue(di, proven);
+  if (!hn::AllTrue(di, good)) return IntqUnitsKind::kInvalid;
+  return hn::AllTrue(di, ordinary) ? IntqUnitsKind::kOrdinary : IntqUnitsKind::kAny;
 }
 
-bool ChooseUnitsSimd(const IntqTile& tile, const IntqUnits& units, std::byte* scales, std::byte* zeros) {
+IntqUnitsKind ChooseUnitsSimd(const IntqTile& tile, const IntqUnits& units, std::byte* scales,
+                              std::byte* zeros, bool* bound_proven) {
   switch (tile.dtype) {
     case DType::kFp16:
-      return ChooseUnitsOf<DType::kFp16>(tile, units, scales, zeros);
+      return ChooseUnitsOf<DType::kFp16>(tile, units, scales, zeros, bound_proven);
     case DType::kFp8E4m3:
-      return ChooseUnitsOf<DType::kFp8E4m3>(tile, units, scales, zeros);
+      return ChooseUnitsOf<DType::kFp8E4m3>(tile, units, scales, zeros, bound_proven);
     case DType::kFp8E5m2:
-      return ChooseUnitsOf<DType::kFp8E5m2>(tile, units, scales, zeros);
+      return ChooseUnitsOf<DType::kFp8E5m2>(tile, units, scales, zeros, bound_proven);
     default:
-      return ChooseUnitsOf<DType::kBf16>(tile, units, scales, zeros);
+      return ChooseUnitsOf<DType::kBf16>(tile, units, scales, zeros, bound_proven);
   }
 }
 
@@ -236,7 +283,7 @@ IntqUnitsKind ReadUnitsOf(const IntqTile& tile, const std::byte* scales, const s
     const auto element = LoadUpTo(de, reinterpret_cast<const ElementOf<kType>*>(zeros) + u, n - u);
     const auto bits = hn::PromoteTo(di, element);
     const auto magnitude = hn::And(bits, hn::Set(di, static_cast<int32_t>(kFormat.sign - 1)));
-    const auto no_scale = hn::Eq(scale, none), no_zero = hn::Eq(bits, none);
+    const auto no_scale = hn::Eq(scale, none);
     const auto outside = hn::Or(hn::Lt(scale, least), hn::Gt(scale, greatest));
     const auto bad_zero = hn::Or(hn::Gt(magnitude, hn::Set(di, static_cast<int32_t>(kFormat.max_finite))),
                                  hn::Eq(bits, hn::Set(di, static_cast<int32_t>(kFormat.sign))));
@@ -245,21 +292,8 @@ IntqUnitsKind ReadUnitsOf(const IntqTile& tile, const std::byte* scales, const s
     const auto zero_of_unit = FloatOfElements<kType>(df, element);
     hn::StoreU(step_of_unit, df, step + u);
     hn::StoreU(zero_of_unit, df, zero + u);
-    if constexpr (kType == DType::kBf16) {
-      // The last places of zero and of step are not below 2^-126, so nor is a sum that is not 0; and both
-      // summands are below 2^126.
-      const auto coarse_zero = hn::Or(no_zero, hn::Not(hn::Lt(magnitude, hn::Set(di, int32_t{8 << 7}))));
-      const auto coarse_scale = hn::Or(no_scale, hn::Not(hn::Lt(scale, hn::Set(di, int32_t{9 << 8}))));
-      const auto small_zero = hn::Lt(magnitude, hn::Set(di, int32_t{253 << 7}));
-      const auto small_scale = hn::Lt(scale, hn::Set(di, static_cast<int32_t>((253 - tile.bits) << 8)));
-      ordinary =
-          hn::And(ordinary, hn::And(hn::And(coarse_zero, coarse_scale), hn::And(small_zero, small_scale)));
-    } else {
-      const auto largest = hn::Add(hn::Abs(zero_of_unit),
-                                   hn::Mul(step_of_unit, hn::Set(df, static_cast<float>(tile.max_code()))));
-      const auto limit = hn::Set(df, FloatOfBits(kType, kFormat.max_finite));
-      ordinary = hn::And(ordinary, hn::RebindMask(di, hn::Le(largest, limit)));
-    }
+    ordinary =
+        hn::And(ordinary, OrdinaryUnits<kType>(di, df, tile, scale, magnitude, step_of_unit, zero_of_unit));
   }
   if (!hn::AllTrue(di, valid)) return IntqUnitsKind::kInvalid;
   return hn::AllTrue(di, ordinary) ? IntqUnitsKind::kOrdinary : IntqUnitsKind::kAny;
@@ -304,8 +338,7 @@ bool FindIntqRanges(const IntqTile& tile, const std::byte* values, float* min, f
       const uint32_t bits = BitsAt(tile.dtype, values, size_t{t} * tile.channels + c);
       if (!IsFinite(tile.dtype, bits)) return false;
       const float x = FloatOfBits(tile.dtype, bits) + 0.0f;  // +0 for -0
-      const uint32_t u =
-          tile.per_channel() ? t / tile.run() * tile.channels + c : t * tile.row_units() + c / tile.group;
+      const uint32_t u = tile.unit(t, c);
       min[u] = x < min[u] ? x : min[u];
       max[u] = x > max[u] ? x : max[u];
     }
@@ -313,8 +346,10 @@ bool FindIntqRanges(const IntqTile& tile, const std::byte* values, float* min, f
   return true;
 }
 
-bool ChooseIntqUnits(const IntqTile& tile, const IntqUnits& units, std::byte* scales, std::byte* zeros) {
+IntqUnitsKind ChooseIntqUnits(const IntqTile& tile, const IntqUnits& units, std::byte* scales,
+                              std::byte* zeros, bool* bound_proven) {
   bool good = true;
+  *bound_proven = true;
   for (uint32_t u = 0; u < tile.units(); ++u) {
     const float range = units.max[u] - units.zero[u];
     uint32_t scale = 0;
@@ -326,11 +361,12 @@ bool ChooseIntqUnits(const IntqTile& tile, const IntqUnits& units, std::byte* sc
     }
     units.step[u] = std::bit_cast<float>(scale << kIntqScaleShift);
     units.inverse[u] = scale == 0 ? 0 : 1.0f / units.step[u];
+    *bound_proven &= IntqBoundIsProven(units.zero[u], units.max[u], units.step[u]);
     const auto stored = static_cast<uint16_t>(scale);
     std::memcpy(scales + size_t{u} * 2, &stored, 2);
     ValuesOfFloats(tile.dtype, units.zero + u, 1, zeros + size_t{u} * ElementBytes(tile.dtype));
   }
-  return good;
+  return good ? IntqUnitsKind::kAny : IntqUnitsKind::kInvalid;  // the reference makes no difference
 }
 
 IntqUnitsKind ReadIntqUnits(const IntqTile& tile, const std::byte* scales, const std::byte* zeros,
@@ -359,9 +395,10 @@ bool FindIntqRanges(const IntqTile& tile, const std::byte* values, float* min, f
   return HWY_DYNAMIC_DISPATCH(FindRangesSimd)(tile, values, min, max);
 }
 
-bool ChooseIntqUnits(const IntqTile& tile, const IntqUnits& units, std::byte* scales, std::byte* zeros) {
-  if (ScalarOnly()) return scalar::ChooseIntqUnits(tile, units, scales, zeros);
-  return HWY_DYNAMIC_DISPATCH(ChooseUnitsSimd)(tile, units, scales, zeros);
+IntqUnitsKind ChooseIntqUnits(const IntqTile& tile, const IntqUnits& units, std::byte* scales,
+                              std::byte* zeros, bool* bound_proven) {
+  if (ScalarOnly()) return scalar::ChooseIntqUnits(tile, units, scales, zeros, bound_proven);
+  return HWY_DYNAMIC_DISPATCH(ChooseUnitsSimd)(tile, units, scales, zeros, bound_proven);
 }
 
 IntqUnitsKind ReadIntqUnits(const IntqTile& tile, const std::byte* scales, const std::byte* zeros,
