@@ -8,7 +8,8 @@
 #include "codec/base/byte_io.h"
 #include "codec/float_format.h"
 #include "codec/raw_codec.h"
-#include "codec/simd/intq_rows.h"
+#include "codec/simd/intq_dequantize.h"
+#include "codec/simd/intq_quantize.h"
 #include "codec/simd/intq_units.h"
 
 namespace kvcompd::codec {
