@@ -189,7 +189,7 @@ TEST(FormatDocTest, LimitsAreTheCodes) {
   EXPECT_EQ(limits["codebook set"].find(absl::StrCat("16 MiB and ", CodebookSet::kMaxBooks, " books")), 0u);
   EXPECT_EQ(CodebookSet::kMaxBytes, size_t{16} << 20);
   EXPECT_EQ(limits["group header"],
-            "raw and opaque: 0 bytes; kvcomp: at most 10 bytes for K, 4 + 6 * tokens of "
+            "raw, intq and opaque: 0 bytes; kvcomp: at most 10 bytes for K, 4 + 6 * tokens of "
             "the group for V");
   const Codec& kvcomp = *FindCodec(CodecId::kKvcomp);
   EXPECT_EQ(kvcomp.GroupHeaderBound({DType::kBf16, Tensor::kK, 2, 64, 8}), 10u);
@@ -272,7 +272,7 @@ TEST(FormatDocTest, ProfilesInTheTextAreCanonical) {
     EXPECT_EQ(Profile::Parse(profile).value().Text(), profile);
     ++profiles;
   }
-  EXPECT_EQ(profiles, 4);
+  EXPECT_EQ(profiles, 6);
 }
 
 TEST(FormatDocTest, KeyVectors) {
