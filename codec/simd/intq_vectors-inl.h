@@ -116,7 +116,7 @@ HWY_INLINE __m512i OrdinaryBf16(__m512 v) {
 
 template <DType kType, Rounding kRounding, class DF>
 HWY_INLINE hn::Vec<hn::Rebind<ElementOf<kType>, DF>> RoundSum(DF df, hn::Vec<DF> sum) {
-  const hn::Rebind<ElementOf<kType>, DF> de;
+  [[maybe_unused]] const hn::Rebind<ElementOf<kType>, DF> de;
 #if HWY_TARGET <= HWY_AVX3
   if constexpr (kType == DType::kBf16 && sizeof(sum) == 64) {
 #if KVCOMPD_NATIVE_BF16
