@@ -23,6 +23,7 @@ std::vector<Command> AllCommands() {
   commands.push_back(DemoDecodeCommand());
   commands.push_back(BenchServeCommand());
   commands.push_back(BenchKvdataCommand());
+  commands.push_back(BenchCodecsCommand());
   return commands;
 }
 
