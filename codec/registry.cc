@@ -2,6 +2,7 @@
 #include "codec/codec.h"
 #include "codec/intq_codec.h"
 #include "codec/kvcomp_codec.h"
+#include "codec/packkv_codec.h"
 #include "codec/raw_codec.h"
 
 namespace kvcompd::codec {
@@ -10,7 +11,8 @@ const Codec* FindCodec(CodecId id) {
   static const RawCodec raw;
   static const KvcompCodec kvcomp;
   static const IntqCodec intq;
-  static const Codec* const kCodecs[] = {&raw, &kvcomp, &intq};
+  static const PackkvCodec packkv;
+  static const Codec* const kCodecs[] = {&raw, &kvcomp, &intq, &packkv};
   for (const Codec* codec : kCodecs) {
     if (codec->id() == id) return codec;
   }
