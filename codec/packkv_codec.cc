@@ -28,6 +28,7 @@ class TileReader {
         header_(header),
         grid_(shape.tokens, header.pack),
         stride_(StripStride(shape.channels)),
+        full_strip_(header.classes, grid_.strip, grid_.alignment_bits()),
         ws_(ws),
         end_(ws.payload.data() + payload_bytes),
         values_(values) {}
@@ -42,7 +43,12 @@ class TileReader {
       if (auto s = ReadClasses(index, index_bytes); !s.ok()) return s;
       for (uint32_t at = 0; at < grid_.row_tokens(r); at += grid_.strip) {
         const uint32_t tokens = std::min(grid_.strip, grid_.row_tokens(r) - at);
-        if (auto s = ReadStrip(r * grid_.pack + at, tokens); !s.ok()) return s;
+        const uint32_t first = r * grid_.pack + at;
+        const absl::Status s =
+            tokens == grid_.strip
+                ? ReadStrip(first, full_strip_)
+                : ReadStrip(first, StripFormat(header_.classes, tokens, grid_.alignment_bits()));
+        if (!s.ok()) return s;
       }
     }
     return strip_ == end_ ? absl::OkStatus() : Corrupt("packkv tile: length");
@@ -52,8 +58,11 @@ class TileReader {
   absl::Status ReadClasses(const std::byte* index, uint64_t index_bytes) {
     const uint32_t bits = header_.classes.index_bits();
     UnpackClasses(index, bits, shape_.channels, ws_.class_of.data());
-    const uint8_t largest = *std::max_element(ws_.class_of.begin(), ws_.class_of.begin() + shape_.channels);
-    if (largest >= header_.classes.count) return Corrupt("packkv tile: a class that is none");
+    // Where the classes are as many as their numbers can tell apart, no number is wrong.
+    if (header_.classes.count != 1u << bits) {
+      const uint8_t largest = *std::max_element(ws_.class_of.begin(), ws_.class_of.begin() + shape_.channels);
+      if (largest >= header_.classes.count) return Corrupt("packkv tile: a class that is none");
+    }
     const uint64_t used = uint64_t{shape_.channels} * bits % 8;
     if (used != 0 && std::to_integer<uint32_t>(index[index_bytes - 1]) >> used != 0) {
       return Corrupt("packkv tile: padding of the class numbers is not 0");
@@ -61,14 +70,13 @@ class TileReader {
     return absl::OkStatus();
   }
 
-  // Tokens [first, first + tokens) in the header's order.
-  absl::Status ReadStrip(uint32_t first, uint32_t tokens) {
-    const StripFormat format(header_.classes, tokens, grid_.alignment_bits());
+  // The strip that begins at place `first`.
+  absl::Status ReadStrip(uint32_t first, const StripFormat& format) {
     const uint64_t bits = StripBits(format, ws_.class_of.data(), shape_.channels), bytes = BytesOfBits(bits);
     if (static_cast<uint64_t>(end_ - strip_) < bytes) return Corrupt("packkv tile: truncated");
     UnpackStrip(format, ws_.class_of.data(), shape_.channels, strip_, ws_.fields.data(), ws_.strip.data());
     if (auto s = CheckPadding(format, bits); !s.ok()) return s;
-    for (uint32_t i = 0; i < tokens; ++i) {
+    for (uint32_t i = 0; i < format.tokens; ++i) {
       const uint32_t token = header_.order[first + i];
       const TokenUnit unit{
           .zero = ws_.units.zero[token], .step = ws_.units.step[token], .base = ws_.units.base[token]};
@@ -102,6 +110,7 @@ class TileReader {
   const PackkvHeader& header_;
   const PackGrid grid_;
   const uint64_t stride_;
+  const StripFormat full_strip_;
   const PackkvWorkspace& ws_;
   const std::byte* const end_;
   const MutableByteSpan values_;

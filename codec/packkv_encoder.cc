@@ -191,6 +191,10 @@ uint64_t PackkvGroupEncoder::TileBytes(const Plan& plan, uint32_t head) {
 void PackkvGroupEncoder::WriteTile(const Plan& plan, uint32_t head, uint64_t bytes) {
   const PackClasses& classes = plan.classes.classes;
   const uint64_t index_bytes = BytesOfBits(uint64_t{shape_.channels} * classes.index_bits());
+  // Only the very last strip may have fewer tokens.
+  const uint32_t rest = shape_.tokens % grid_.strip;
+  const StripFormat full(classes, grid_.strip, grid_.alignment_bits());
+  const StripFormat last(classes, rest == 0 ? grid_.strip : rest, grid_.alignment_bits());
   std::byte* index = ws_.payload.data();
   std::byte* strip = index + grid_.rows() * index_bytes;
   const uint8_t* rows[kTileTokens];
@@ -200,7 +204,7 @@ void PackkvGroupEncoder::WriteTile(const Plan& plan, uint32_t head, uint64_t byt
     index += index_bytes;
     const uint32_t tokens = RowsOf(head, r, plan.order, rows);
     for (uint32_t at = 0; at < tokens; at += grid_.strip) {
-      const StripFormat format(classes, std::min(grid_.strip, tokens - at), grid_.alignment_bits());
+      const StripFormat& format = tokens - at >= grid_.strip ? full : last;
       // A kernel takes the rows of a whole strip.
       const uint8_t* strip_rows[kStripTokens];
       for (uint32_t i = 0; i < kStripTokens; ++i) strip_rows[i] = rows[std::min(at + i, tokens - 1)];
