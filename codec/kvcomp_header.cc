@@ -15,15 +15,23 @@ absl::Status CheckFlags(uint8_t flags) {
   return absl::UnimplementedError("kvcomp: a flag that is not known here");
 }
 
+template <typename T>
+T Load(const std::byte* at) {
+  T value;
+  std::memcpy(&value, at, sizeof value);
+  return value;
+}
+
 // Hands the parameters of n units to `take`, each checked. bytes: ParamsBytes(n, wide_zeros).
 template <typename Take>
 absl::Status ForEachUnit(DType dtype, ByteSpan bytes, bool wide_zeros, uint32_t n, Take&& take) {
-  ByteReader scales(bytes.first(size_t{n} * 2)), zeros(bytes.subspan(size_t{n} * 2));
+  const std::byte* const scales = bytes.data();
+  const std::byte* const zeros = scales + size_t{n} * 2;
   bool need_wide = false;
   for (uint32_t i = 0; i < n; ++i) {
     UnitParams p;
-    p.scale = scales.U16();
-    p.zero = wide_zeros ? static_cast<int32_t>(zeros.U32()) : static_cast<int16_t>(zeros.U16());
+    p.scale = Load<uint16_t>(scales + size_t{2} * i);
+    p.zero = wide_zeros ? Load<int32_t>(zeros + size_t{4} * i) : Load<int16_t>(zeros + size_t{2} * i);
     if (!ValidUnitParams(dtype, p)) return Corrupt("kvcomp: scale or zero out of range");
     need_wide |= p.zero != static_cast<int16_t>(p.zero);
     take(i, p);
