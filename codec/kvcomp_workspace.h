@@ -24,8 +24,7 @@ struct KvcompWorkspace {
   std::span<UnitRange> ranges;   // as many as params
   std::span<float> values;       // [tokens, channels], of one tile
   std::span<float> approx;       // [channels], x' of one row
-  std::span<float> rounded;      // [channels], y of one row
-  std::span<std::byte> decoded;  // [tokens, channels], y of one tile
+  std::span<float> decoded;      // [channels], y of one row
   std::span<uint8_t> codes;      // [tokens, channels]; as many readable bytes again as a vector has behind it
   std::span<std::byte> streams;  // for ReadHuffmanStreams
   std::span<uint8_t> finite;     // [heads]
@@ -66,9 +65,6 @@ struct KvcompWorkspace {
     ws.units.zero = arena->Take<float>(units).data();
     ws.units.step = arena->Take<float>(units).data();
     ws.units.base = arena->Take<float>(units).data();
-    ws.units.reciprocal = arena->Take<float>(units).data();
-    ws.units.clear = arena->Take<float>(units).data();
-    ws.units.doubt = arena->Take<float>(units).data();
     ws.units.radius = arena->Take<double>(units).data();
     ws.units.limit = arena->Take<double>(units).data();
     ws.units.worst = arena->Take<double>(units).data();
@@ -76,8 +72,7 @@ struct KvcompWorkspace {
     ws.ranges = arena->Take<UnitRange>(units);
     ws.values = arena->Take<float>(values);
     ws.approx = arena->Take<float>(shape.channels);
-    ws.rounded = arena->Take<float>(shape.channels);
-    ws.decoded = arena->Take<std::byte>(shape.tile_bytes());
+    ws.decoded = arena->Take<float>(shape.channels);
     ws.codes = arena->Take<uint8_t>(values + kVectorBytes).first(arena->begin ? values : 0);
     ws.streams = arena->Take<std::byte>(HuffmanScratchBytes(shape.tile_bytes(), values));
     ws.finite = arena->Take<uint8_t>(shape.heads);
