@@ -1,6 +1,7 @@
 // The CPU backend's codecs. A new codec is entered here, and in CodecId.
 #include "codec/codec.h"
 #include "codec/kvcomp_codec.h"
+#include "codec/lossless_codec.h"
 #include "codec/raw_codec.h"
 
 namespace kvcompd::codec {
@@ -8,7 +9,8 @@ namespace kvcompd::codec {
 const Codec* FindCodec(CodecId id) {
   static const RawCodec raw;
   static const KvcompCodec kvcomp;
-  static const Codec* const kCodecs[] = {&raw, &kvcomp};
+  static const LosslessCodec lossless;
+  static const Codec* const kCodecs[] = {&raw, &kvcomp, &lossless};
   for (const Codec* codec : kCodecs) {
     if (codec->id() == id) return codec;
   }

@@ -12,6 +12,7 @@ inline constexpr const char* kSuiteProfiles[] = {
     "kvcomp:rel_k=0.05,rel_v=0.1",
     "kvcomp:rel_k=0.005,rel_v=0.5,strict=1",
     "kvcomp:rel_k=0.2,rel_v=0.2,k_unit=channel",
+    "lossless:mode=fast",
 };
 
 // A name that gtest takes.
