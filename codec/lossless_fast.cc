@@ -12,7 +12,7 @@ namespace kvcompd::codec {
 namespace {
 
 constexpr uint32_t kTrailerBytes = 2;  // base, width
-constexpr uint32_t kSampledTokens = 8;
+constexpr uint32_t kSampledTokens = 4;
 
 using Histogram = std::array<uint32_t, 256>;
 
@@ -20,43 +20,52 @@ absl::Status Corrupt(const char* what) { return absl::DataLossError(what); }
 
 constexpr uint64_t BytesOfBits(uint64_t bits) { return (bits + 7) / 8; }
 
-// Four sets of counters: values of one channel have few exponents, and adding to a counter twice in a row
+// Four counters an exponent: values of one channel have few exponents, and adding to a counter twice in a row
 // waits.
+struct ExponentCounts {
+  uint64_t of[256];  // four of 16 bits each; a tile's sampled tokens have at most 4 * 576 values
+
+  uint32_t total(uint32_t exponent) const {
+    const uint64_t pairs = of[exponent] + (of[exponent] >> 32);
+    return static_cast<uint32_t>(pairs + (pairs >> 16)) & 0xffff;
+  }
+};
+
 template <DType kType>
-void CountExponents(const GroupShape& shape, const std::byte* values, Histogram* histogram) {
-  std::array<std::array<uint16_t, 256>, 4> counts{};
+void CountExponents(const GroupShape& shape, const std::byte* values, ExponentCounts* counts) {
+  auto* const of = reinterpret_cast<unsigned char*>(counts->of);
+  const auto add = [of](const std::byte* row, uint32_t c, uint32_t k) {
+    unsigned char* const at = of + 8 * PartsOf<kType>(LoadElement<kType>(row, c)).exponent + 2 * k;
+    uint16_t count;
+    std::memcpy(&count, at, sizeof count);
+    ++count;
+    std::memcpy(at, &count, sizeof count);
+  };
   const uint32_t stride = (shape.tokens + kSampledTokens - 1) / kSampledTokens;
-  for (uint32_t t = 0; t < shape.tokens; t += stride) {
+  // Not the first token, whose values may be like no other's (an attention sink).
+  for (uint32_t t = stride / 2; t < shape.tokens; t += stride) {
     const std::byte* const row = values + size_t{t} * shape.row_bytes();
     uint32_t c = 0;
     for (; c + 4 <= shape.channels; c += 4) {
-      for (uint32_t k = 0; k < 4; ++k) ++counts[k][PartsOf<kType>(LoadElement<kType>(row, c + k)).exponent];
+      for (uint32_t k = 0; k < 4; ++k) add(row, c + k, k);
     }
-    for (; c < shape.channels; ++c) ++counts[0][PartsOf<kType>(LoadElement<kType>(row, c)).exponent];
-  }
-  for (uint32_t e = 0; e < 256; ++e) {
-    (*histogram)[e] = uint32_t{counts[0][e]} + counts[1][e] + counts[2][e] + counts[3][e];
+    for (; c < shape.channels; ++c) add(row, c, c % 4);
   }
 }
 
-Histogram ExponentHistogram(const GroupShape& shape, const std::byte* values) {
-  Histogram histogram;
+void CountExponents(const GroupShape& shape, const std::byte* values, ExponentCounts* counts) {
   switch (shape.dtype) {
     case DType::kFp16:
-      CountExponents<DType::kFp16>(shape, values, &histogram);
-      break;
+      return CountExponents<DType::kFp16>(shape, values, counts);
     case DType::kFp8E4m3:
-      CountExponents<DType::kFp8E4m3>(shape, values, &histogram);
-      break;
+      return CountExponents<DType::kFp8E4m3>(shape, values, counts);
     case DType::kFp8E5m2:
-      CountExponents<DType::kFp8E5m2>(shape, values, &histogram);
-      break;
+      return CountExponents<DType::kFp8E5m2>(shape, values, counts);
     case DType::kBf16:
     case DType::kOpaque:
-      CountExponents<DType::kBf16>(shape, values, &histogram);
       break;
   }
-  return histogram;
+  CountExponents<DType::kBf16>(shape, values, counts);
 }
 
 // Where the parts of a payload stand.
@@ -76,29 +85,35 @@ struct Layout {
 }  // namespace
 
 ExponentCode ChooseExponentCode(const GroupShape& shape, const std::byte* values) {
-  const Histogram histogram = ExponentHistogram(shape, values);
+  ExponentCounts counts{};
+  CountExponents(shape, values, &counts);
   const FloatFields fields = FloatFieldsOf(shape.dtype, SignPlace::kRaw);
-  const uint32_t exponents = fields.max_exponent() + 1;
-  uint32_t low = 0, high = exponents - 1;
-  while (histogram[low] == 0) ++low;
-  while (histogram[high] == 0) --high;
-  std::array<uint32_t, 257> below{};  // [e]: exponents under e
-  for (uint32_t e = low; e < exponents; ++e) below[e + 1] = below[e] + histogram[e];
-  const uint32_t total = below[exponents];
+  uint32_t low = 0, high = fields.max_exponent();
+  while (counts.of[low] == 0) ++low;
+  while (counts.of[high] == 0) --high;
+  const uint32_t range = high - low + 1;
+  std::array<uint32_t, 512> below;  // [i]: sampled exponents under low + i; all of them from range on
+  below[0] = 0;
+  for (uint32_t i = 0; i < range; ++i) below[i + 1] = below[i] + counts.total(low + i);
+  const uint32_t total = below[range];
+  std::fill_n(&below[range + 1], 255, total);
 
   ExponentCode best;
   uint32_t best_bits = UINT32_MAX;
   for (uint32_t width = 1; width < fields.exponent_bits; ++width) {
     const uint32_t window = (1u << width) - 1;
-    // Bases that begin at an exponent that there is; the largest exponents are the type's last.
-    for (uint32_t base = low; base <= high; ++base) {
-      const uint32_t first = std::min(base, exponents - window);
-      const uint32_t covered = below[first + window] - below[first];
-      const uint32_t bits = total * width + 8 * (total - covered);
-      if (bits >= best_bits) continue;
+    uint32_t covered = 0;
+    for (uint32_t i = 0; i < range; ++i) covered = std::max(covered, below[i + window] - below[i]);
+    const uint32_t bits = total * width + 8 * (total - covered);
+    if (bits < best_bits) {
+      uint32_t first = 0;
+      while (below[first + window] - below[first] != covered) ++first;
       best_bits = bits;
-      best = {.base = static_cast<uint8_t>(first), .width = static_cast<uint8_t>(width)};
+      // The last code must be an exponent of the type.
+      best = {.base = static_cast<uint8_t>(std::min(low + first, fields.max_exponent() + 1 - window)),
+              .width = static_cast<uint8_t>(width)};
     }
+    if (window >= range) break;  // wider codes save no escape
   }
   return best;
 }

@@ -20,7 +20,7 @@ namespace kvcompd::codec {
 // Smaller tiles are raw: there is little to save, and kernels work in vectors.
 inline constexpr uint32_t kLosslessMinValues = 64;
 
-// The code of the smallest estimated size, from the exponents of up to 8 tokens of the tile.
+// The code of the smallest estimated size, from the exponents of up to 4 tokens of the tile.
 ExponentCode ChooseExponentCode(const GroupShape& shape, const std::byte* values);
 
 uint64_t LosslessFastWorkspaceBytes(const GroupShape& shape);

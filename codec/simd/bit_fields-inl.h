@@ -148,10 +148,8 @@ class FieldVectors {
 
   // Bytes of a vector's fields.
   size_t vector_bytes() const { return ByteLanes() / 8 * width_; }
-  // What Unpack reads and Pack writes.
-  size_t access_bytes() const {
-    return ByteLanes() == 64 ? vector_bytes() : vector_bytes() - 2 * width_ + 16;
-  }
+  size_t read_bytes() const { return ByteLanes() == 64 ? vector_bytes() : vector_bytes() - 2 * width_ + 16; }
+  size_t write_bytes() const { return ByteLanes() == 64 ? (width_ <= 4 ? 32 : 64) : read_bytes(); }
 
   HWY_INLINE Bytes Unpack(const uint8_t* from) const {
 #if HWY_TARGET <= HWY_AVX3_DL
@@ -181,20 +179,31 @@ class FieldVectors {
 
   // v: under 1 << width.
   HWY_INLINE void Pack(Bytes v, uint8_t* to) const {
-    const auto w = static_cast<int>(width_);
     const hn::Repartition<uint64_t, ByteTag> d64;
     const hn::Repartition<uint32_t, ByteTag> d32;
+    const auto w = static_cast<int>(width_);
+#if HWY_TARGET <= HWY_AVX3_DL
+    // Sums of two products each: the second field moves up by its multiplier.
+    const __m512i pairs = _mm512_maddubs_epi16(_mm512_set1_epi16(static_cast<int16_t>(1 | 256 << w)), v.raw);
+    const __m512i fours = _mm512_madd_epi16(pairs, _mm512_set1_epi32(1 | 65536 << 2 * w));
+    const auto v64 = hn::BitCast(d64, hn::Vec<decltype(d32)>{fours});
+#else
     const WordTag d16;
     const auto v16 = hn::BitCast(d16, v);
     const auto v32 = hn::BitCast(d32, hn::Or(hn::And(v16, hn::Set(d16, uint16_t{0xff})),
                                              hn::ShiftLeftSame(hn::ShiftRight<8>(v16), w)));
     const auto v64 = hn::BitCast(
         d64, hn::Or(hn::And(v32, hn::Set(d32, 0xffffu)), hn::ShiftLeftSame(hn::ShiftRight<16>(v32), 2 * w)));
+#endif
     const auto bits = hn::BitCast(ByteTag(), hn::Or(hn::And(v64, hn::Set(d64, uint64_t{0xffffffff})),
                                                     hn::ShiftLeftSame(hn::ShiftRight<32>(v64), 4 * w)));
 #if HWY_TARGET <= HWY_AVX3_DL
-    const __mmask64 present = (uint64_t{1} << vector_bytes()) - 1;
-    _mm512_mask_storeu_epi8(to, present, _mm512_permutexvar_epi8(gather_.raw, bits.raw));
+    const __m512i packed = _mm512_permutexvar_epi8(gather_.raw, bits.raw);
+    if (width_ <= 4) {  // half a store is half the time
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(packed));
+    } else {
+      _mm512_storeu_si512(to, packed);
+    }
 #else
     StoreBlocks(hn::TableLookupBytesOr0(bits, gather_), to);
 #endif

@@ -91,7 +91,7 @@ uint32_t Encode(const uint8_t* values, uint32_t n, ExponentCode code, uint8_t* p
   const uint8_t* const fields_end = fields + (uint64_t{n} * width + 7) / 8;
   uint8_t* const list_begin = list;
   uint32_t i = 0;
-  for (; i + kLanes <= n && coder.fields().access_bytes() <= static_cast<size_t>(fields_end - fields);
+  for (; i + kLanes <= n && coder.fields().write_bytes() <= static_cast<size_t>(fields_end - fields);
        i += kLanes, fields += step) {
     list = coder.Encode(values + i * kBytes, plane + i, fields, list);
   }
@@ -99,7 +99,7 @@ uint32_t Encode(const uint8_t* values, uint32_t n, ExponentCode code, uint8_t* p
   // code is 0, so that they are no escapes and the padding is zero.
   for (; i < n; i += kLanes, fields += step) {
     const size_t count = std::min<size_t>(kLanes, n - i);
-    HWY_ALIGN uint8_t v[2 * kLanes], p[kLanes], f[2 * kLanes] = {};
+    HWY_ALIGN uint8_t v[2 * kLanes], p[kLanes], f[kLanes + 16] = {};
     for (size_t k = count; k < kLanes; ++k) {
       StoreElement<kType>(BitsOfParts<kType>({.exponent = code.base, .sign = 0, .mantissa = 0}),
                           reinterpret_cast<std::byte*>(v), k);
@@ -123,13 +123,13 @@ bool Decode(const uint8_t* plane, const uint8_t* fields, uint32_t n, ExponentCod
   const uint8_t* const fields_end = fields + (uint64_t{n} * width + 7) / 8;
   const uint8_t* const list_end = list + num_escapes;
   uint32_t found = 0, i = 0;
-  for (; i + kLanes <= n && coder.fields().access_bytes() <= static_cast<size_t>(fields_end - fields);
+  for (; i + kLanes <= n && coder.fields().read_bytes() <= static_cast<size_t>(fields_end - fields);
        i += kLanes, fields += step) {
     coder.Decode(plane + i, fields, &list, list_end, &found, values + i * kBytes);
   }
   for (; i < n; i += kLanes, fields += step) {
     const size_t count = std::min<size_t>(kLanes, n - i);
-    HWY_ALIGN uint8_t v[2 * kLanes], p[kLanes] = {}, f[2 * kLanes] = {};
+    HWY_ALIGN uint8_t v[2 * kLanes], p[kLanes] = {}, f[kLanes + 16] = {};
     if constexpr (ExponentCoder<kType>::kFields.plane) std::memcpy(p, plane + i, count);
     std::memcpy(f, fields, (count * width + 7) / 8);
     coder.Decode(p, f, &list, list_end, &found, v);

@@ -29,6 +29,15 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 #if HWY_TARGET != HWY_SCALAR
 
+template <int kBits>
+HWY_INLINE Words RotateLeft(Words v) {
+#if HWY_TARGET <= HWY_AVX3_DL
+  return Words{_mm512_shldi_epi16(v.raw, v.raw, kBits)};
+#else
+  return hn::Or(hn::ShiftLeft<kBits>(v), hn::ShiftRight<16 - kBits>(v));
+#endif
+}
+
 // Lower and upper bytes of 16-bit elements; of 8-bit ones they are the upper bytes, and the lower ones void.
 template <DType kType>
 HWY_INLINE void LoadHalves(const uint8_t* values, Bytes* lower, Bytes* upper) {
@@ -40,8 +49,8 @@ HWY_INLINE void LoadHalves(const uint8_t* values, Bytes* lower, Bytes* upper) {
     const auto* const from = reinterpret_cast<const uint16_t*>(values);
     auto first = hn::LoadU(dw, from), second = hn::LoadU(dw, from + hn::MaxLanes(dw));
     if constexpr (kType == DType::kBf16) {  // the sign moves below the mantissa, and the exponent is a byte
-      first = hn::Or(hn::ShiftLeft<1>(first), hn::ShiftRight<15>(first));
-      second = hn::Or(hn::ShiftLeft<1>(second), hn::ShiftRight<15>(second));
+      first = RotateLeft<1>(first);
+      second = RotateLeft<1>(second);
     }
     SplitBytes(first, second, lower, upper);
   }
@@ -56,8 +65,8 @@ HWY_INLINE void StoreHalves(Bytes lower, Bytes upper, uint8_t* values) {
     Words first, second;
     JoinBytes(lower, upper, &first, &second);
     if constexpr (kType == DType::kBf16) {
-      first = hn::Or(hn::ShiftRight<1>(first), hn::ShiftLeft<15>(first));
-      second = hn::Or(hn::ShiftRight<1>(second), hn::ShiftLeft<15>(second));
+      first = RotateLeft<15>(first);
+      second = RotateLeft<15>(second);
     }
     auto* const to = reinterpret_cast<uint16_t*>(values);
     hn::StoreU(first, dw, to);
@@ -111,8 +120,14 @@ struct RawSignVectors {
 // after them.
 HWY_INLINE uint8_t* CompressBytes(Bytes v, uint64_t bits, uint8_t* to) {
 #if HWY_TARGET <= HWY_AVX3_DL
-  _mm512_storeu_si512(to, _mm512_maskz_compress_epi8(bits, v.raw));
-  return to + std::popcount(bits);
+  const auto count = static_cast<uint32_t>(std::popcount(bits));
+  const __m512i selected = _mm512_maskz_compress_epi8(bits, v.raw);
+  if (count <= 16) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_castsi512_si128(selected));
+  } else {
+    _mm512_storeu_si512(to, selected);
+  }
+  return to + count;
 #else
   HWY_ALIGN uint8_t lanes[ByteLanes()];
   hn::Store(v, ByteTag(), lanes);
