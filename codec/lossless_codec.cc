@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "codec/lossless_dense.h"
 #include "codec/lossless_fast.h"
 #include "codec/raw_codec.h"
 
@@ -16,7 +17,8 @@ bool IsRawAnyway(const GroupShape& shape) {
 }  // namespace
 
 uint64_t LosslessCodec::WorkspaceBytes(const GroupShape& shape) const {
-  return IsRawAnyway(shape) ? 0 : LosslessFastWorkspaceBytes(shape);
+  if (IsRawAnyway(shape)) return 0;
+  return std::max(LosslessFastWorkspaceBytes(shape), LosslessDenseWorkspaceBytes(shape));
 }
 
 absl::Status LosslessCodec::EncodeGroup(const GroupShape& shape, const std::byte* values,
@@ -37,8 +39,17 @@ absl::Status LosslessCodec::EncodeGroup(const GroupShape& shape, const std::byte
     const std::byte* const tile = values + h * head_stride_bytes;
     const MutableByteSpan payload =
         out->payload.subspan(uint64_t{h} * out->payload_stride, shape.tile_bytes());
-    uint32_t bytes = EncodeLosslessFast(shape, tile, workspace, payload);
-    out->tiles[h].mode = bytes == 0 ? TileMode::kRaw : kLosslessFast;
+    TileMode mode = TileMode::kRaw;
+    uint32_t bytes = 0;
+    if (params.profile.mode == LosslessMode::kDense) {
+      bytes = EncodeLosslessDense(shape, tile, workspace, payload);
+      if (bytes != 0) mode = kLosslessDense;
+    }
+    if (bytes == 0) {
+      bytes = EncodeLosslessFast(shape, tile, workspace, payload);
+      if (bytes != 0) mode = kLosslessFast;
+    }
+    out->tiles[h].mode = mode;
     if (bytes == 0) {
       bytes = shape.tile_bytes();
       std::memcpy(payload.data(), tile, bytes);
@@ -71,7 +82,8 @@ absl::Status LosslessCodec::DecodeTile(const GroupShape& shape, ByteSpan header,
   }
   if (workspace.size() < WorkspaceBytes(shape))
     return absl::InvalidArgumentError("lossless: workspace too small");
-  return DecodeLosslessFast(shape, payload, values);
+  if (mode == kLosslessFast) return DecodeLosslessFast(shape, payload, values);
+  return DecodeLosslessDense(shape, payload, workspace, values);
 }
 
 }  // namespace kvcompd::codec

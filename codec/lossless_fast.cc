@@ -118,6 +118,10 @@ ExponentCode ChooseExponentCode(const GroupShape& shape, const std::byte* values
   return best;
 }
 
+uint64_t LosslessFastBytes(const GroupShape& shape, ExponentCode code, uint32_t escapes) {
+  return Layout(shape, code).escapes + escapes + kTrailerBytes;
+}
+
 uint64_t LosslessFastWorkspaceBytes(const GroupShape& shape) {
   return uint64_t{shape.tokens} * shape.channels + kEscapeSlackBytes;
 }
@@ -129,7 +133,7 @@ uint32_t EncodeLosslessFast(const GroupShape& shape, const std::byte* values, Mu
   std::byte* const list = workspace.data();
   const uint32_t escapes = EncodeExponentCodes(shape.dtype, values, shape.tokens * shape.channels, code,
                                                out.data(), out.data() + layout.plane_bytes, list);
-  const uint64_t bytes = layout.escapes + escapes + kTrailerBytes;
+  const uint64_t bytes = LosslessFastBytes(shape, code, escapes);
   if (AlignUp(bytes, kPayloadAlignment) >= AlignUp(shape.tile_bytes(), kPayloadAlignment)) return 0;
   std::memcpy(out.data() + layout.escapes, list, escapes);
   out[bytes - 2] = std::byte{code.base};

@@ -23,6 +23,9 @@ inline constexpr uint32_t kLosslessMinValues = 64;
 // The code of the smallest estimated size, from the exponents of up to 4 tokens of the tile.
 ExponentCode ChooseExponentCode(const GroupShape& shape, const std::byte* values);
 
+// Payload bytes with a code that leaves so many escapes.
+uint64_t LosslessFastBytes(const GroupShape& shape, ExponentCode code, uint32_t escapes);
+
 uint64_t LosslessFastWorkspaceBytes(const GroupShape& shape);
 
 // values: a tile of at least kLosslessMinValues values, not opaque. out: tile_bytes(). Returns the payload's

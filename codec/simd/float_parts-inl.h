@@ -116,6 +116,47 @@ struct RawSignVectors {
   Bytes exponent, plane, side;
 };
 
+// SignPlace::kCoded. sign: 0 or 1.
+template <DType kType>
+struct CodedSignVectors {
+  static constexpr int kUpperMantissa = FloatFormatOf(kType).man_bits % 8;
+  static constexpr auto kExponentMask =
+      static_cast<uint8_t>(FloatFieldsOf(kType, SignPlace::kCoded).max_exponent());
+  static constexpr auto kMantissaMask = static_cast<uint8_t>((1u << kUpperMantissa) - 1);
+
+  static HWY_INLINE CodedSignVectors Load(const uint8_t* values) {
+    const ByteTag d;
+    const auto one = hn::Set(d, uint8_t{1});
+    CodedSignVectors v;
+    Bytes upper;
+    LoadHalves<kType>(values, &v.plane, &upper);
+    if constexpr (kType == DType::kBf16) {
+      v.exponent = upper;
+      v.sign = hn::And(v.plane, one);
+      v.side = ShiftRightBytes(v.plane, 1, hn::Set(d, uint8_t{0x7f}));
+    } else {
+      v.exponent = ShiftRightBytes(upper, kUpperMantissa, hn::Set(d, kExponentMask));
+      v.sign = ShiftRightBytes(upper, 7, one);
+      v.side = hn::And(upper, hn::Set(d, kMantissaMask));
+    }
+    return v;
+  }
+
+  HWY_INLINE void Store(uint8_t* values) const {
+    const ByteTag d;
+    if constexpr (kType == DType::kBf16) {
+      StoreHalves<kType>(hn::Or(hn::Add(side, side), sign), exponent, values);
+    } else {
+      const auto middle = ShiftLeftBytes(exponent, kUpperMantissa,
+                                         hn::Set(d, static_cast<uint8_t>(kExponentMask << kUpperMantissa)));
+      const auto high = ShiftLeftBytes(sign, 7, hn::Set(d, uint8_t{0x80}));
+      StoreHalves<kType>(plane, hn::Or(middle, hn::Or(high, side)), values);
+    }
+  }
+
+  Bytes exponent, sign, plane, side;
+};
+
 // Writes the bytes of v whose bits are set, in order, and up to kEscapeSlackBytes more; returns the place
 // after them.
 HWY_INLINE uint8_t* CompressBytes(Bytes v, uint64_t bits, uint8_t* to) {

@@ -13,6 +13,7 @@ inline constexpr const char* kSuiteProfiles[] = {
     "kvcomp:rel_k=0.005,rel_v=0.5,strict=1",
     "kvcomp:rel_k=0.2,rel_v=0.2,k_unit=channel",
     "lossless:mode=fast",
+    "lossless:mode=dense",
 };
 
 // A name that gtest takes.
