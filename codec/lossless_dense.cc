@@ -92,48 +92,66 @@ struct Parts {
   uint64_t plane, field_bits, all_fields, carried, fields;
 };
 
-// Largest exponent, how far the values are below it, and how many are negative, of each channel.
-class ChannelMoments {
- public:
-  ChannelMoments(const GroupShape& shape, const Scratch& scratch) {
-    const uint32_t channels = shape.channels, tokens = shape.tokens;
-    std::array<uint8_t, kMaxHeadDim> largest, negative;
-    std::array<uint16_t, kMaxHeadDim> depths;
-    std::fill_n(largest.data(), channels, 0);
-    std::fill_n(negative.data(), channels, 0);
-    std::fill_n(depths.data(), channels, 0);
-    for (uint32_t t = 0; t < tokens; ++t) {
-      const uint8_t* const e = scratch.exponents + size_t{t} * channels;
-      const uint8_t* const s = scratch.signs + size_t{t} * channels;
-      for (uint32_t c = 0; c < channels; ++c) largest[c] = std::max(largest[c], e[c]);
-      for (uint32_t c = 0; c < channels; ++c) negative[c] = static_cast<uint8_t>(negative[c] + s[c]);
-    }
-    for (uint32_t t = 0; t < tokens; ++t) {
-      const uint8_t* const e = scratch.exponents + size_t{t} * channels;
-      for (uint32_t c = 0; c < channels; ++c) {
-        depths[c] = static_cast<uint16_t>(
-            depths[c] + std::min<uint8_t>(static_cast<uint8_t>(largest[c] - e[c]), kEscapeDepth));
-      }
-    }
-    for (uint32_t c = 0; c < channels; ++c) {
-      mean_2048[c] = 2048 * (largest[c] * tokens - depths[c]) / tokens;
-      flips[c] = 2 * uint32_t{negative[c]} > tokens ? 1 : 0;
-    }
+// rows of `channels` bytes: loops that the compiler makes vectors of, which pointers to other bytes would
+// keep it from.
+void MaxOfRows(const uint8_t* __restrict rows, uint32_t num_rows, uint32_t channels,
+               uint8_t* __restrict largest) {
+  for (uint32_t t = 0; t < num_rows; ++t, rows += channels) {
+    for (uint32_t c = 0; c < channels; ++c) largest[c] = std::max(largest[c], rows[c]);
   }
-
-  std::array<uint32_t, kMaxHeadDim> mean_2048;  // of the exponents, those far below as 15 below the largest
-  std::array<uint8_t, kMaxHeadDim> flips;
-};
-
-uint32_t TileMean2048(const Parts& parts, const Scratch& scratch) {
-  uint8_t largest = 0;
-  for (uint32_t i = 0; i < parts.n; ++i) largest = std::max(largest, scratch.exponents[i]);
-  uint32_t depth = 0;
-  for (uint32_t i = 0; i < parts.n; ++i) {
-    depth += std::min<uint8_t>(static_cast<uint8_t>(largest - scratch.exponents[i]), kEscapeDepth);
-  }
-  return static_cast<uint32_t>(2048 * (uint64_t{largest} * parts.n - depth) / parts.n);
 }
+void SumOfRows(const uint8_t* __restrict rows, uint32_t num_rows, uint32_t channels,
+               uint8_t* __restrict sum) {
+  for (uint32_t t = 0; t < num_rows; ++t, rows += channels) {
+    for (uint32_t c = 0; c < channels; ++c) sum[c] = static_cast<uint8_t>(sum[c] + rows[c]);
+  }
+}
+void DepthsOfRows(const uint8_t* __restrict rows, uint32_t num_rows, uint32_t channels,
+                  const uint8_t* __restrict largest, uint16_t* __restrict depths) {
+  for (uint32_t t = 0; t < num_rows; ++t, rows += channels) {
+    for (uint32_t c = 0; c < channels; ++c) {
+      const auto depth = static_cast<uint8_t>(largest[c] - rows[c]);
+      depths[c] = static_cast<uint16_t>(depths[c] + std::min<uint8_t>(depth, kEscapeDepth));
+    }
+  }
+}
+void EscapesOfRows(const uint8_t* __restrict rows, uint32_t num_rows, uint32_t channels, ExponentCode code,
+                   uint8_t* __restrict escapes) {
+  const auto escape = static_cast<uint8_t>(code.escape());
+  for (uint32_t t = 0; t < num_rows; ++t, rows += channels) {
+    for (uint32_t c = 0; c < channels; ++c) {
+      const auto of = static_cast<uint8_t>(rows[c] - code.base);
+      escapes[c] = static_cast<uint8_t>(escapes[c] + (std::max(of, escape) == of ? 1 : 0));
+    }
+  }
+}
+
+using ChannelBytes = std::array<uint8_t, kMaxHeadDim>;
+
+// Mean exponents and signs of the channels, and of the tile.
+struct ExponentMoments {
+  ExponentMoments(const GroupShape& shape, const Scratch& scratch) {
+    const uint32_t channels = shape.channels, tokens = shape.tokens;
+    ChannelBytes largest{}, negative{};
+    std::array<uint16_t, kMaxHeadDim> depths{};
+    MaxOfRows(scratch.exponents, tokens, channels, largest.data());
+    SumOfRows(scratch.signs, tokens, channels, negative.data());
+    DepthsOfRows(scratch.exponents, tokens, channels, largest.data(), depths.data());
+    uint64_t sum = 0;
+    for (uint32_t c = 0; c < channels; ++c) {
+      const uint32_t exponents = largest[c] * tokens - depths[c];
+      mean_2048[c] = 2048 * exponents / tokens;
+      flips[c] = 2 * uint32_t{negative[c]} > tokens ? 1 : 0;
+      sum += exponents;
+    }
+    tile_mean_2048 = static_cast<uint32_t>(2048 * sum / (uint64_t{tokens} * channels));
+  }
+
+  // Of exponents that count as at least 15 below the channel's largest, times 2048, rounded down.
+  std::array<uint32_t, kMaxHeadDim> mean_2048;
+  uint32_t tile_mean_2048;
+  ChannelBytes flips;
+};
 
 // Twice the top, rounded, that puts the mean depth of the shape's values at a mean exponent; or one less.
 // Even numbers are wide classes, odd ones narrow classes of the top above.
@@ -144,8 +162,8 @@ constexpr uint32_t HalfOctaves(uint32_t mean_2048, uint32_t mean_depth, uint32_t
 // Chooses classes, of the tile or of its channels, whichever are estimated to take less.
 class ClassChooser {
  public:
-  ClassChooser(const GroupShape& shape, const Parts& parts, const Scratch& scratch)
-      : shape_(shape), parts_(parts), scratch_(scratch) {}
+  ClassChooser(const GroupShape& shape, const Scratch& scratch)
+      : shape_(shape), scratch_(scratch), moments_(shape, scratch) {}
 
   // Fills `classes`; returns the class byte of the tile, kPerChannel with those of the channels.
   uint32_t Choose(ClassArrays* classes, uint32_t* top, uint8_t* channel_classes) {
@@ -161,7 +179,7 @@ class ClassChooser {
     for (uint32_t c = 0; c < shape_.channels; ++c) {
       const uint32_t below = std::min(*top - ((best_half_[c] + 1) >> 1), kMaxBelowTop);
       const uint32_t number = 2u * best_shape_[c] + (best_half_[c] & 1);
-      const bool flip = moments_flips_[c] != 0;
+      const bool flip = moments_.flips[c] != 0;
       classes->Set(c, *top - below, number, flip);
       channel_classes[c] = static_cast<uint8_t>(number | (flip ? kFlip : 0) | below << 4);
     }
@@ -170,10 +188,9 @@ class ClassChooser {
 
  private:
   uint64_t ChooseForTile() {
-    const uint32_t mean = TileMean2048(parts_, scratch_);
     uint64_t best = UINT64_MAX;
     for (const uint32_t less : {1u, 0u}) {
-      const uint32_t half = HalfOctaves(mean, MeanDepth(0), less);
+      const uint32_t half = HalfOctaves(moments_.tile_mean_2048, MeanDepth(0), less);
       trial_.tops[0] = static_cast<uint8_t>((half + 1) >> 1);
       trial_.bits[0] = (half & 1) != 0 ? kNarrowBit : 0;
       CostsOfSymbols(scratch_.exponents, scratch_.signs, shape_.tokens, shape_.channels, trial_.Cycle(1),
@@ -189,16 +206,15 @@ class ClassChooser {
 
   uint64_t ChooseForChannels() {
     const uint32_t channels = shape_.channels;
-    const ChannelMoments moments(shape_, scratch_);
     std::fill_n(best_cost_.data(), channels, UINT32_MAX);
     for (uint32_t shape = 0; shape < kExponentShapes; ++shape) {
       const uint32_t depth = MeanDepth(shape);
       for (const uint32_t less : {1u, 0u}) {
         for (uint32_t c = 0; c < channels; ++c) {
-          const uint32_t half = HalfOctaves(moments.mean_2048[c], depth, less);
+          const uint32_t half = HalfOctaves(moments_.mean_2048[c], depth, less);
           halves_[c] = static_cast<uint16_t>(half);
           trial_.tops[c] = static_cast<uint8_t>((half + 1) >> 1);
-          trial_.bits[c] = static_cast<uint8_t>(moments.flips[c] | (half & 1) * kNarrowBit);
+          trial_.bits[c] = static_cast<uint8_t>(moments_.flips[c] | (half & 1) * kNarrowBit);
         }
         CostsOfSymbols(scratch_.exponents, scratch_.signs, shape_.tokens, channels, trial_.Cycle(channels),
                        ExponentClassCosts(shape), costs_.data());
@@ -210,31 +226,29 @@ class ClassChooser {
         }
       }
     }
-    moments_flips_ = moments.flips;
     uint64_t sum = 0;
     for (uint32_t c = 0; c < channels; ++c) sum += best_cost_[c];
     return sum;
   }
 
   const GroupShape& shape_;
-  const Parts& parts_;
   const Scratch& scratch_;
+  const ExponentMoments moments_;
   ClassArrays trial_;
   uint32_t tile_half_ = 0;
   std::array<uint32_t, kMaxHeadDim> costs_, best_cost_;
   std::array<uint16_t, kMaxHeadDim> halves_, best_half_;
-  std::array<uint8_t, kMaxHeadDim> best_shape_, moments_flips_;
+  ChannelBytes best_shape_;
 };
 
 // Payload bytes of mode fast.
-uint64_t FastBytes(const GroupShape& shape, const std::byte* values, const Parts& parts,
-                   const Scratch& scratch) {
+uint64_t FastBytes(const GroupShape& shape, const std::byte* values, const Scratch& scratch) {
   const ExponentCode code = ChooseExponentCode(shape, values);
-  uint32_t escapes = 0;
-  for (uint32_t i = 0; i < parts.n; ++i) {
-    escapes += static_cast<uint8_t>(scratch.exponents[i] - code.base) >= code.escape() ? 1 : 0;
-  }
-  return LosslessFastBytes(shape, code, escapes);
+  ChannelBytes escapes{};
+  EscapesOfRows(scratch.exponents, shape.tokens, shape.channels, code, escapes.data());
+  uint32_t sum = 0;
+  for (uint32_t c = 0; c < shape.channels; ++c) sum += escapes[c];
+  return LosslessFastBytes(shape, code, sum);
 }
 
 void Append(const void* from, size_t size, std::byte** to) {
@@ -258,8 +272,7 @@ uint32_t EncodeLosslessDense(const GroupShape& shape, const std::byte* values, M
   ClassArrays classes;
   std::array<uint8_t, kMaxHeadDim> channel_classes;
   uint32_t top = 0;
-  const uint32_t tile_class =
-      ClassChooser(shape, parts, scratch).Choose(&classes, &top, channel_classes.data());
+  const uint32_t tile_class = ClassChooser(shape, scratch).Choose(&classes, &top, channel_classes.data());
   const uint32_t period = tile_class == kPerChannel ? shape.channels : 1;
   const uint32_t escapes = ExponentSymbols(scratch.exponents, scratch.signs, parts.n, classes.Cycle(period),
                                            scratch.symbols, scratch.escapes);
@@ -272,7 +285,7 @@ uint32_t EncodeLosslessDense(const GroupShape& shape, const std::byte* values, M
       {scratch.fields + parts.fields, parts.carried}, scratch.words, out.first(shape.tile_bytes() - rest));
   const uint64_t stored = AlignUp(stream + rest, kPayloadAlignment);
   if (stream == 0 || stored >= limit) return 0;
-  if (stored >= AlignUp(FastBytes(shape, values, parts, scratch), kPayloadAlignment)) return 0;
+  if (stored >= AlignUp(FastBytes(shape, values, scratch), kPayloadAlignment)) return 0;
 
   std::byte* at = out.data() + stream;
   Append(scratch.plane, parts.plane, &at);

@@ -33,7 +33,7 @@ constexpr uint32_t RansLanes(uint32_t n) { return n >= 2048 ? 32 : 8; }
 constexpr uint32_t RansCarriedBytes(uint32_t n) { return RansLanes(n) * kRansStateBits / 8; }
 // Longest stream.
 constexpr uint64_t RansBound(uint32_t n) { return uint64_t{RansLanes(n)} * 4 + 1 + 2 * uint64_t{n}; }
-constexpr uint64_t RansWorkspaceBytes(uint32_t n) { return 2 * uint64_t{n}; }  // encode
+constexpr uint64_t RansWorkspaceBytes(uint32_t n) { return kRansWordSlackBytes + 2 * uint64_t{n}; }  // encode
 
 class RansTables {
  public:

@@ -189,9 +189,14 @@ HWY_INLINE std::byte* EncodeVector(const RansEncodeTables& tables, const uint32_
       frequency, _mm_cvtsi32_si128(static_cast<int>(kRansStateBits + 16 - tables.prob_bits)));
   const __mmask16 large = _mm512_cmpge_epu32_mask(*x, limit);
   const auto count = static_cast<uint32_t>(std::popcount(static_cast<uint32_t>(large)));
+  // The words end where those of the step after begin; what a whole vector writes before them is written
+  // over.
+  const __m256i compressed = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(large, *x));
+  const __m256i order =
+      _mm256_add_epi16(_mm256_set1_epi16(static_cast<int16_t>(count)),
+                       _mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(words - 32), _mm256_permutexvar_epi16(order, compressed));
   words -= size_t{count} * 2;
-  _mm256_mask_storeu_epi16(words, static_cast<__mmask16>((1u << count) - 1),
-                           _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(large, *x)));
   *x = _mm512_mask_srli_epi32(*x, large, *x, 16);
   // The upper halves of the products (x << 4) * reciprocal.
   const __m512i scaled = _mm512_slli_epi32(*x, 4);

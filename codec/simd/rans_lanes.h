@@ -45,7 +45,11 @@ struct RansLaneTables {
 uint32_t DecodeRansLanes(uint32_t lanes, const RansLaneTables<uint32_t>& tables, const std::byte* words,
                          uint32_t num_words, uint32_t* states, uint8_t* symbols, uint32_t n);
 
-// Writes at most n words, downwards from words_end; returns how many.
+// Written before the first word, in whole vectors.
+inline constexpr uint32_t kRansWordSlackBytes = 32;
+
+// Writes at most n words, downwards from words_end, and up to kRansWordSlackBytes before them; returns how
+// many.
 uint32_t EncodeRansLanes(uint32_t lanes, const RansLaneTables<RansEncoding>& tables, const uint8_t* symbols,
                          uint32_t n, uint32_t* states, std::byte* words_end);
 
