@@ -299,12 +299,13 @@ absl::Status SegmentView::Decode(const SegmentPlace& place, uint32_t head_begin,
 
 absl::Status SegmentView::DecodeTiles(const SegmentPlace& place, uint32_t head_begin, uint32_t head_count,
                                       const Codebook* book, Workspace* ws, MutableByteSpan values) const {
-  if (absl::Status s = VerifyTiles(place, head_begin, head_count); !s.ok()) return s;
+  if (absl::Status s = CheckPlaceMatches(place, head_begin, head_count); !s.ok()) return s;
   const uint64_t head_bytes = shape_.raw_bytes() / shape_.heads;
   if (values.size() != head_count * head_bytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("buffer for values has ", values.size(), " bytes, not ", head_count * head_bytes));
   }
+  const PlaceCrc place_crc(place, shape_.head_begin);
   for (uint32_t g = 0; g < groups_; ++g) {
     const GroupShape group = shape_.group(g);
     const ByteSpan header = group_header(g);
@@ -312,11 +313,14 @@ absl::Status SegmentView::DecodeTiles(const SegmentPlace& place, uint32_t head_b
     const MutableByteSpan workspace = ws->Get(codec_->WorkspaceBytes(group));
     for (uint32_t i = 0; i < head_count; ++i) {
       const uint32_t head = head_begin + i;
+      // Tile by tile, so that the payload is still in the cache when it is decoded.
+      if (absl::Status s = VerifyTile(place_crc.Tile(head, g), head, g); !s.ok()) return s;
       const TileEntry entry = tile(head, g);
       const ByteSpan payload = tile_payload(head, g);
       const MutableByteSpan out = values.subspan(i * head_bytes + group_offset, group.tile_bytes());
       if (entry.mode == TileMode::kRaw) {
-        std::memcpy(out.data(), payload.data(), payload.size());  // Verify has compared the CRC of the values
+        std::memcpy(out.data(), payload.data(),
+                    payload.size());  // VerifyTile has compared the CRC of the values
         continue;
       }
       const absl::Status status =

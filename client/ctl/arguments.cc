@@ -27,7 +27,8 @@ absl::StatusOr<Arguments> Arguments::Parse(std::span<const FlagSpec> flags,
     takes_value[flag.name] = !flag.value.empty();
   }
   bool flags_over = false;
-  for (const std::string& word : words) {
+  for (size_t i = 0; i < words.size(); ++i) {
+    const std::string& word = words[i];
     if (flags_over || !word.starts_with("--")) {
       if (!flags_over && word.size() > 1 && word.front() == '-') {
         return absl::InvalidArgumentError(absl::StrCat("unknown flag ", word));
@@ -45,7 +46,11 @@ absl::StatusOr<Arguments> Arguments::Parse(std::span<const FlagSpec> flags,
     if (known == takes_value.end()) return absl::InvalidArgumentError(absl::StrCat("unknown flag --", name));
     std::string value = equals == std::string::npos ? "" : word.substr(equals + 1);
     if (known->second && equals == std::string::npos) {
-      return FlagError(name, absl::StrCat("needs a value: --", name, "=VALUE"));
+      // The next word, unless it looks like a flag, which more likely means that the value was forgotten.
+      if (i + 1 == words.size() || words[i + 1].starts_with("--")) {
+        return FlagError(name, absl::StrCat("needs a value: --", name, "=VALUE"));
+      }
+      value = words[++i];
     }
     if (!known->second) {
       if (equals == std::string::npos) value = "true";

@@ -2,9 +2,9 @@
 //
 // Called by command.cc, read by every command. Immutable once parsed, so const use from any thread.
 //
-//   auto args = Arguments::Parse(flags, words);       // --name=value, --switch, everything else is
-//   positional auto count = args->Whole("count", 1, 1000);       // INVALID_ARGUMENT names flag and range for
-//   (const std::string& key : args->List("key")) ...
+//   auto args = Arguments::Parse(flags, words);        // --name=value, --name value, --switch; else
+//   positional auto count = args->Whole("count", 1, 1000);        // INVALID_ARGUMENT names flag and range
+//   for (const std::string& key : args->List("key")) ...
 #ifndef KVCOMPD_CLIENT_CTL_ARGUMENTS_H_
 #define KVCOMPD_CLIENT_CTL_ARGUMENTS_H_
 

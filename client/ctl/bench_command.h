@@ -15,6 +15,8 @@ namespace kvcompd::client {
 Command BenchServeCommand();
 // Needs no daemon. Fails where any decoded value is outside the error bound.
 Command BenchKvdataCommand();
+Command BenchCodecsCommand();
+Command BenchPerplexityCommand();
 
 }  // namespace kvcompd::client
 

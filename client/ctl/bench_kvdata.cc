@@ -9,7 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/ctl/bound_check.h"
-#include "codec/base/chain_hash.h"
+#include "client/ctl/sample_coder.h"
 #include "codec/codebook.h"
 #include "codec/codec.h"
 #include "codec/container.h"
@@ -26,13 +26,10 @@ constexpr size_t IndexOf(Tensor tensor) { return tensor == Tensor::kV ? 1 : 0; }
 class SampleRun {
  public:
   SampleRun(const KvFile& file, const Profile& profile)
-      : file_(file),
-        profile_(profile),
-        descriptor_(file.Descriptor(kKvdataBlockTokens)),
-        fingerprint_(descriptor_.Fingerprint()) {}
+      : file_(file), profile_(profile), coder_(file, profile) {}
 
   // With the built-in books for a null set.
-  absl::Status Run(std::shared_ptr<const codec::CodebookSet> set);
+  absl::Status Run(const codec::CodebookSet* set);
   // Books from the codes of all blocks. Null where the profile has none.
   absl::StatusOr<std::shared_ptr<const codec::CodebookSet>> Train();
   // K, V, and both.
@@ -46,92 +43,30 @@ class SampleRun {
     double max_error_over_r = 0;
     uint64_t violations = 0;
   };
-  struct Block {
-    codec::BlockHeader header;
-    uint32_t first_token = 0;
-  };
 
-  std::vector<Block> Blocks(const codec::CodebookSet* set) const;
-  absl::Status RunBlock(const Block& block, const codec::CodebookSet* set);
-  absl::StatusOr<std::string> EncodeSegmentOf(const Block& block, uint32_t layer, Tensor tensor,
-                                              const codec::CodebookSet* set, codec::EncodeStats* stats);
-  absl::Status CheckSegment(const codec::ContainerView& view, uint32_t layer, Tensor tensor,
-                            const codec::CodebookSet* set, uint32_t first_token);
-  absl::Status LoadValues(uint32_t layer, Tensor tensor, uint32_t first_token, uint32_t tokens) {
-    values_.resize(file_.TensorBytes(tokens));
-    return file_.CopyTokens(layer, tensor, first_token, tokens, values_);
-  }
+  absl::Status RunBlock(const SampleCoder::Block& block, const codec::CodebookSet* set);
+  absl::Status CheckSegment(const codec::ContainerView& view, const SampleCoder::Block& block, uint32_t layer,
+                            Tensor tensor, const codec::CodebookSet* set);
 
   const KvFile& file_;
   const Profile profile_;
-  const ModelDescriptor descriptor_;
-  const Fingerprint fingerprint_;
-  const codec::Codec& codec_ = *codec::FindCodec(CodecId::kKvcomp);
-  codec::Workspace workspace_;
-  std::vector<std::byte> values_;   // [heads, tokens, channels]
-  std::vector<std::byte> decoded_;  // the same
+  SampleCoder coder_;
   Sums sums_[2];
   uint64_t container_bytes_ = 0;
   uint64_t codebook_bytes_ = 0;
   bool trained_ = false;
 };
 
-std::vector<SampleRun::Block> SampleRun::Blocks(const codec::CodebookSet* set) const {
-  const std::vector<BlockKey> keys =
-      ChainKeys(file_.token_ids, kKvdataBlockTokens, /*extra_keys=*/{}, /*include_tail=*/true);
-  std::vector<Block> blocks;
-  for (const BlockKey& key : keys) {
-    Block block;
-    block.first_token = static_cast<uint32_t>(blocks.size()) * kKvdataBlockTokens;
-    block.header.fingerprint = fingerprint_;
-    block.header.key = key;
-    block.header.shard = {.head_count = file_.kv_heads, .layer_count = file_.layers};
-    block.header.tokens = std::min(kKvdataBlockTokens, file_.tokens - block.first_token);
-    block.header.dtype = file_.dtype;
-    block.header.head_dim_k = file_.head_dim;
-    block.header.head_dim_v = file_.head_dim;
-    block.header.layers = descriptor_.groups[0].layers;
-    block.header.profile = profile_.Text();
-    if (set != nullptr) block.header.codebook_set = set->id();
-    block.header.error_bound = static_cast<float>(profile_.ErrorBound());
-    blocks.push_back(std::move(block));
-  }
-  return blocks;
-}
-
-absl::StatusOr<std::string> SampleRun::EncodeSegmentOf(const Block& block, uint32_t layer, Tensor tensor,
-                                                       const codec::CodebookSet* set,
-                                                       codec::EncodeStats* stats) {
-  absl::Status status = LoadValues(layer, tensor, block.first_token, block.header.tokens);
-  if (!status.ok()) return status;
+absl::Status SampleRun::CheckSegment(const codec::ContainerView& view, const SampleCoder::Block& block,
+                                     uint32_t layer, Tensor tensor, const codec::CodebookSet* set) {
+  const auto values = coder_.Values(block, layer, tensor);
+  if (!values.ok()) return values.status();
+  const auto decoded = coder_.Decode(view, layer, tensor, set);
+  if (!decoded.ok()) return decoded.status();
   const codec::SegmentShape shape = block.header.segment_shape(tensor);
-  const codec::SegmentPlace place = block.header.place(layer, tensor);
-  codec::EncodeParams params{.profile = profile_};
-  if (set != nullptr) params.book = set->Find(place.layer, tensor);
-  std::string out(codec::SegmentBound(shape, codec_), '\0');
-  const MutableByteSpan room(reinterpret_cast<std::byte*>(out.data()), out.size());
-  const auto bytes = codec::EncodeSegment(codec_, place, shape, values_, params, &workspace_, room, stats);
-  if (!bytes.ok()) return bytes.status();
-  out.resize(*bytes);
-  return out;
-}
-
-absl::Status SampleRun::CheckSegment(const codec::ContainerView& view, uint32_t layer, Tensor tensor,
-                                     const codec::CodebookSet* set, uint32_t first_token) {
-  const auto segment = view.Segment(layer, tensor);
-  if (!segment.ok()) return segment.status();
-  const codec::SegmentShape& shape = segment->shape();
-  absl::Status status = LoadValues(layer, tensor, first_token, shape.tokens);
-  if (!status.ok()) return status;
-  decoded_.resize(values_.size());
-  const codec::SegmentPlace place = view.header().place(layer, tensor);
-  const codec::Codebook* book = set == nullptr ? nullptr : set->Find(place.layer, tensor);
-  status = segment->Decode(place, 0, shape.heads, book, &workspace_, decoded_);
-  if (!status.ok()) return status;
-
   const BoundSpec spec =
       BoundSpecOf(profile_, tensor, shape.dtype, shape.heads, shape.tokens, shape.channels);
-  const auto report = CheckBound(spec, values_, decoded_);
+  const auto report = CheckBound(spec, *values, *decoded);
   if (!report.ok()) return report.status();
   Sums& sums = sums_[IndexOf(tensor)];
   sums.values += report->values;
@@ -140,61 +75,37 @@ absl::Status SampleRun::CheckSegment(const codec::ContainerView& view, uint32_t 
   return absl::OkStatus();
 }
 
-absl::Status SampleRun::RunBlock(const Block& block, const codec::CodebookSet* set) {
-  codec::ContainerWriter writer(block.header);
-  codec::EncodeStats block_stats;
-  for (uint32_t layer = 0; layer < file_.layers; ++layer) {
-    for (const Tensor tensor : kTensors) {
-      codec::EncodeStats stats;
-      const auto segment = EncodeSegmentOf(block, layer, tensor, set, &stats);
-      if (!segment.ok()) return segment.status();
-      const absl::Status status = writer.AddSegment(AsBytes(*segment));
-      if (!status.ok()) return status;
-      sums_[IndexOf(tensor)].encode.Add(stats);
-      sums_[IndexOf(tensor)].segment_bytes += segment->size();
-      block_stats.Add(stats);
-    }
-  }
-  const auto container = std::move(writer).Finish({.tiles = static_cast<uint32_t>(block_stats.tiles),
-                                                   .raw_tiles = static_cast<uint32_t>(block_stats.raw_tiles),
-                                                   .raw_bytes = block_stats.raw_bytes});
-  if (!container.ok()) return container.status();
-  container_bytes_ += container->size();
-  const auto view = codec::ContainerView::Parse(AsBytes(*container));
+absl::Status SampleRun::RunBlock(const SampleCoder::Block& block, const codec::CodebookSet* set) {
+  const auto encoded = coder_.Encode(block, set);
+  if (!encoded.ok()) return encoded.status();
+  container_bytes_ += encoded->container.size();
+  const auto view = codec::ContainerView::Parse(AsBytes(encoded->container));
   if (!view.ok()) return view.status();
   for (uint32_t layer = 0; layer < file_.layers; ++layer) {
     for (const Tensor tensor : kTensors) {
-      const absl::Status status = CheckSegment(*view, layer, tensor, set, block.first_token);
+      const SampleCoder::Part& part = encoded->layers[layer][IndexOf(tensor)];
+      sums_[IndexOf(tensor)].encode.Add(part.stats);
+      sums_[IndexOf(tensor)].segment_bytes += part.segment_bytes;
+      const absl::Status status = CheckSegment(*view, block, layer, tensor, set);
       if (!status.ok()) return status;
     }
   }
   return absl::OkStatus();
 }
 
-absl::Status SampleRun::Run(std::shared_ptr<const codec::CodebookSet> set) {
+absl::Status SampleRun::Run(const codec::CodebookSet* set) {
   trained_ = set != nullptr;
   if (trained_) codebook_bytes_ = set->canonical_bytes().size();
-  for (const Block& block : Blocks(set.get())) {
-    const absl::Status status = RunBlock(block, set.get());
+  for (const SampleCoder::Block& block : coder_.Blocks(set)) {
+    const absl::Status status = RunBlock(block, set);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::shared_ptr<const codec::CodebookSet>> SampleRun::Train() {
-  codec::CodebookTrainer trainer(fingerprint_, profile_);
-  for (const Block& block : Blocks(nullptr)) {
-    for (uint32_t layer = 0; layer < file_.layers; ++layer) {
-      for (const Tensor tensor : kTensors) {
-        std::vector<uint32_t> histogram(codec::kMaxSymbols);
-        codec::EncodeStats stats;
-        stats.histogram = &histogram;
-        const auto segment = EncodeSegmentOf(block, layer, tensor, nullptr, &stats);
-        if (!segment.ok()) return segment.status();
-        trainer.Add(block.header.layers[layer], tensor, histogram);
-      }
-    }
-  }
+  codec::CodebookTrainer trainer(coder_.fingerprint(), profile_);
+  if (absl::Status s = coder_.AddSamples(&trainer); !s.ok()) return s;
   return trainer.Build();
 }
 
@@ -250,7 +161,7 @@ absl::StatusOr<std::vector<KvdataRow>> MeasureSample(const KvFile& file, KUnit k
     if (!trained_set.ok()) return trained_set.status();
     set = *std::move(trained_set);
   }
-  status = run.Run(std::move(set));
+  status = run.Run(set.get());
   if (!status.ok()) {
     return absl::Status(status.code(), absl::StrCat(file.model, ".", file.sample, ": ", status.message()));
   }

@@ -24,8 +24,6 @@
 
 namespace kvcompd::client {
 
-inline constexpr uint32_t kKvdataBlockTokens = 64;
-
 struct KvdataOptions {
   std::vector<double> rels = {0.01, 0.05, 0.1, 0.2};  // rel_k = rel_v; as Profile allows
   std::vector<KUnit> k_units = {KUnit::kBlock, KUnit::kChannel};

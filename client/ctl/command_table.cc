@@ -23,6 +23,8 @@ std::vector<Command> AllCommands() {
   commands.push_back(DemoDecodeCommand());
   commands.push_back(BenchServeCommand());
   commands.push_back(BenchKvdataCommand());
+  commands.push_back(BenchCodecsCommand());
+  commands.push_back(BenchPerplexityCommand());
   return commands;
 }
 

@@ -14,6 +14,12 @@ inline constexpr const char* kSuiteProfiles[] = {
     "kvcomp:rel_k=0.2,rel_v=0.2,k_unit=channel",
     "lossless:mode=fast",
     "lossless:mode=dense",
+    "intq:bits=4,group=32",
+    "intq:bits=8,group=64",
+    "intq:bits=2,group=128,bits_v=4",
+    "packkv:rel_k=0.1,rel_v=0.2",
+    "packkv:rel_k=0.005,rel_v=0.05,repack=median,pack=4",
+    "packkv:rel_k=0.2,rel_v=0.2,repack=greedy,pack=32",
 };
 
 // A name that gtest takes.

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "client/ctl/bound_check.h"
 #include "codec/base/profile.h"
 #include "codec/codec.h"
 #include "codec/float_format.h"
@@ -88,6 +89,17 @@ class CodecSuite : public ::testing::TestWithParam<std::tuple<const char*, DType
     EXPECT_EQ(group.stats.raw_bytes, uint64_t{shape.heads} * shape.tile_bytes());
   }
 
+  // By an implementation of the bound that shares no code with the codecs.
+  void CheckErrorBound(const GroupShape& shape, const std::string& values, const Coded& coded) {
+    const client::BoundSpec spec =
+        client::BoundSpecOf(profile_, shape.tensor, dtype_, shape.heads, shape.tokens, shape.channels);
+    const auto report = client::CheckBound(spec, AsBytes(values), AsBytes(coded.values));
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_EQ(report->violations, 0u) << report->first_violation;
+    // intq's is relative to its rounded step.
+    EXPECT_NEAR(coded.group.stats.max_error_over_r, report->max_error_over_r, report->max_error_over_r / 256);
+  }
+
   // Everything that is promised of one group, on every instruction set. Returns the coded group.
   Coded CheckGroup(const GroupShape& shape, const std::string& values) {
     UseSimdTarget(SimdTarget::kScalar);
@@ -100,6 +112,7 @@ class CodecSuite : public ::testing::TestWithParam<std::tuple<const char*, DType
                   values.substr(size_t{h} * shape.tile_bytes(), shape.tile_bytes()))
           << "not bit-exact";
     }
+    if (dtype_ != DType::kOpaque) CheckErrorBound(shape, values, reference);
     for (const SimdTarget target : SupportedSimdTargets()) {
       UseSimdTarget(target);
       const Coded coded = Code(shape, values);
@@ -135,6 +148,8 @@ TEST_P(CodecSuite, IsTheSameOnEveryInstructionSetOverShapes) {
 TEST_P(CodecSuite, CompressesWhatLooksLikeAModels) {
   if (profile_.codec == CodecId::kRaw || dtype_ == DType::kOpaque) return;
   if (profile_.strict || (profile_.lossless() && ElementBytes(dtype_) == 1)) return;  // may well be raw
+  if (profile_.codec == CodecId::kIntq && profile_.bits == 8 && ElementBytes(dtype_) == 1)
+    return;  // no smaller
   for (const Tensor tensor : kTensors) {
     const GroupShape shape{dtype_, tensor, 4, 64, 128};
     const Coded coded = CheckGroup(shape, SyntheticKv(dtype_, tensor, 4, 64, 128, 5));

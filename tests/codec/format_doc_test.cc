@@ -189,8 +189,10 @@ TEST(FormatDocTest, LimitsAreTheCodes) {
   EXPECT_EQ(limits["codebook set"].find(absl::StrCat("16 MiB and ", CodebookSet::kMaxBooks, " books")), 0u);
   EXPECT_EQ(CodebookSet::kMaxBytes, size_t{16} << 20);
   EXPECT_EQ(limits["group header"],
-            "raw and opaque: 0 bytes; kvcomp: at most 10 bytes for K, 4 + 6 * tokens of "
-            "the group for V");
+            "raw, intq and opaque: 0 bytes; kvcomp: at most 10 bytes for K, 4 + 6 * tokens of "
+            "the group for V; packkv: 38 + 6 * tokens + ceil(6 * tokens / 8)");
+  EXPECT_EQ(FindCodec(CodecId::kPackkv)->GroupHeaderBound({DType::kBf16, Tensor::kK, 2, 33, 8}),
+            38u + 6 * 33 + (6 * 33 + 7) / 8);
   const Codec& kvcomp = *FindCodec(CodecId::kKvcomp);
   EXPECT_EQ(kvcomp.GroupHeaderBound({DType::kBf16, Tensor::kK, 2, 64, 8}), 10u);
   EXPECT_EQ(kvcomp.GroupHeaderBound({DType::kBf16, Tensor::kV, 2, 33, 8}), 4u + 6 * 33);
@@ -272,7 +274,7 @@ TEST(FormatDocTest, ProfilesInTheTextAreCanonical) {
     EXPECT_EQ(Profile::Parse(profile).value().Text(), profile);
     ++profiles;
   }
-  EXPECT_EQ(profiles, 4);
+  EXPECT_EQ(profiles, 7);
 }
 
 TEST(FormatDocTest, KeyVectors) {

@@ -7,6 +7,7 @@
 #include "codec/base/types.h"
 #include "codec/codebook.h"
 #include "codec/kvcomp_header.h"
+#include "codec/packkv_header.h"
 #include "tests/codec/block_samples.h"
 #include "tests/codec/kv_samples.h"
 
@@ -219,6 +220,56 @@ std::vector<GoldenBlock> ReadableBlocks() {
        block(wide_head),
        {"block huffman", "token huffman"},
        ""},
+      {"v1_0_intq_bf16.hex",
+       "codec intq, bf16, 4 bits, two groups",
+       block(Lossy("intq:bits=4,group=32", bf16, 66, 16, 64)),
+       {"b4_g32"},
+       ""},
+      {"v1_0_intq_fp16.hex",
+       "codec intq, fp16, 8 bits of K and 2 of V, runs of 64 channels of which the last is shorter",
+       block(Lossy("intq:bits=8,group=64,bits_v=2", fp16, 40, 16, 80)),
+       {"b8_g64", "b2_g64"},
+       ""},
+      {"v1_0_intq_fp8_e4m3.hex",
+       "codec intq, fp8 E4M3",
+       block(Lossy("intq:bits=4,group=32", e4m3, 40, 16, 32)),
+       {"b4_g32"},
+       ""},
+      {"v1_0_intq_fp8_e5m2.hex",
+       "codec intq, fp8 E5M2, padding in the last word of a row",
+       block(Lossy("intq:bits=2,group=128", e5m2, 64, 33, 17)),
+       {"b2_g128"},
+       ""},
+      {"v1_0_intq_nan_inf.hex",
+       "codec intq, tiles with NaN and Inf beside lossy ones",
+       block(WithNanAndInf(Lossy("intq:bits=2,group=32", bf16, 33, 16, 32))),
+       {"raw", "b2_g32"},
+       ""},
+      {"v1_0_packkv_bf16.hex",
+       "codec packkv, bf16, two groups, the second of 2 tokens",
+       block(Lossy("packkv:rel_k=0.1,rel_v=0.2", bf16, 66, 16, 24)),
+       {"packed"},
+       ""},
+      {"v1_0_packkv_greedy.hex",
+       "codec packkv, fp16, greedy order, packs of 8",
+       block(Lossy("packkv:rel_k=0.1,rel_v=0.15,repack=greedy,pack=8", fp16, 64, 64, 48)),
+       {"packed", "packed moved"},
+       ""},
+      {"v1_0_packkv_median.hex",
+       "codec packkv, fp8 E5M2, order by medians, packs of 4, a strip that is not full",
+       block(Lossy("packkv:rel_k=0.5,rel_v=0.5,repack=median,pack=4", e5m2, 63, 48, 40)),
+       {"packed", "packed moved"},
+       ""},
+      {"v1_0_packkv_fp8_e4m3.hex",
+       "codec packkv, fp8 E4M3, packs of 32",
+       block(Lossy("packkv:rel_k=0.3,rel_v=0.3,pack=32", e4m3, 40, 48, 40)),
+       {"packed"},
+       ""},
+      {"v1_0_packkv_nan_inf.hex",
+       "codec packkv, tiles with NaN and Inf beside lossy ones",
+       block(WithNanAndInf(Lossy("packkv:rel_k=0.1,rel_v=0.2", bf16, 33, 40, 32))),
+       {"raw", "packed"},
+       ""},
       {"v1_1_may_ignore.hex",
        "a newer minor version with a bit that may be ignored",
        WithNewerMinorHeader(small.container),
@@ -301,8 +352,17 @@ std::set<std::string> CoverageOf(std::string_view container) {
     for (uint32_t tile = 0; tile < shape.heads * shape.groups(); ++tile) {
       const uint32_t head = tile / shape.groups(), g = tile % shape.groups();
       const ByteSpan header = segment.group_header(g), payload = segment.tile_payload(head, g);
-      if (header.empty()) continue;
       const TileMode mode = segment.tile(head, g).mode;
+      if (segment.codec_id() != CodecId::kKvcomp) {
+        const std::string name(codec.mode_names()[static_cast<size_t>(mode)]);
+        found.insert(name);
+        if (segment.codec_id() == CodecId::kPackkv && !header.empty() &&
+            static_cast<uint8_t>(header[0]) & kPackkvReordered) {
+          found.insert(name + " moved");
+        }
+        continue;
+      }
+      if (header.empty()) continue;
       const auto unit = static_cast<uint8_t>(header[0]);
       std::string text =
           absl::StrCat(UnitName(unit), " ", ToAbsl(codec.mode_names()[static_cast<size_t>(mode)]));

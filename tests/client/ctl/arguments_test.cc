@@ -28,6 +28,16 @@ TEST(ArgumentsTest, FlagsAndPositionalsInAnyOrder) {
   EXPECT_FALSE(args->Has("size"));
 }
 
+TEST(ArgumentsTest, AValueMayBeTheNextWord) {
+  const auto args = Parse({"--count", "7", "a", "--json", "b", "--key", "x=y"});
+  ASSERT_TRUE(args.ok()) << args.status();
+  EXPECT_EQ(args->Text("count"), "7");
+  EXPECT_EQ(args->Text("key"), "x=y");
+  EXPECT_TRUE(args->Switch("json"));
+  EXPECT_EQ(args->positionals(), (std::vector<std::string>{"a", "b"}));
+  EXPECT_FALSE(Parse({"--count", "--json"}).ok());
+}
+
 TEST(ArgumentsTest, DefaultsServeWhereNothingIsGiven) {
   const auto args = Parse({});
   ASSERT_TRUE(args.ok());

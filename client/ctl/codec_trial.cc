@@ -1,0 +1,141 @@
+#include "client/ctl/codec_trial.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "client/ctl/sample_coder.h"
+#include "codec/float_format.h"
+
+namespace kvcompd::client {
+namespace {
+
+using Set = std::shared_ptr<const codec::CodebookSet>;
+
+// One set for each sample, or none where the codec has none.
+absl::StatusOr<std::vector<Set>> TrainSets(const BenchDataset& dataset, const Profile& profile,
+                                           bool* on_itself) {
+  const size_t n = dataset.samples.size();
+  *on_itself = n == 1;
+  std::vector<Set> sets;
+  for (size_t test = 0; test < n; ++test) {
+    codec::CodebookTrainer trainer(dataset.samples[test].Descriptor(SampleCoder::kBlockTokens).Fingerprint(),
+                                   profile);
+    for (size_t i = 0; i < n; ++i) {
+      if (i == test && n > 1) continue;
+      if (absl::Status s = SampleCoder(dataset.samples[i], profile).AddSamples(&trainer); !s.ok()) return s;
+    }
+    sets.push_back(trainer.Build());
+    if (sets.back() == nullptr) return std::vector<Set>(n);
+  }
+  return sets;
+}
+
+// Compares one decoded tensor with the original, [heads, tokens, channels], and puts it where attention reads
+// it.
+void TakeDecoded(const KvFile& file, const std::vector<float>& original,
+                 const std::vector<float>& block_values, uint32_t layer, Tensor tensor, uint32_t first_token,
+                 uint32_t tokens, TrialPart* part, std::vector<float>* decoded) {
+  const size_t tensor_index = size_t{layer} * 2 + (tensor == Tensor::kV ? 1 : 0);
+  for (uint32_t head = 0; head < file.kv_heads; ++head) {
+    const size_t to = ((tensor_index * file.kv_heads + head) * file.tokens + first_token) * file.head_dim;
+    const size_t from = size_t{head} * tokens * file.head_dim;
+    for (size_t i = 0; i < size_t{tokens} * file.head_dim; ++i) {
+      const double x = original[to + i], y = block_values[from + i];
+      (*decoded)[to + i] = block_values[from + i];
+      part->max_error = std::max(part->max_error, std::fabs(x - y));
+      part->squared.difference += (x - y) * (x - y);
+      part->squared.original += x * x;
+    }
+  }
+  part->values += uint64_t{file.kv_heads} * tokens * file.head_dim;
+}
+
+struct LayerBytes {
+  uint64_t raw = 0;
+  uint64_t segments = 0;
+};
+
+absl::Status RunSample(const KvFile& file, const AttentionReference& reference, const Set& set, Trial* trial,
+                       std::vector<LayerBytes>* layers) {
+  SampleCoder coder(file, trial->profile);
+  std::vector<float> decoded(reference.original().size()), block_values;
+  for (const SampleCoder::Block& block : coder.Blocks(set.get())) {
+    const auto encoded = coder.Encode(block, set.get());
+    if (!encoded.ok()) return encoded.status();
+    const auto view = codec::ContainerView::Parse(AsBytes(encoded->container));
+    if (!view.ok()) return view.status();
+    uint64_t shared_bytes = encoded->container.size();
+    for (uint32_t layer = 0; layer < file.layers; ++layer) {
+      for (const Tensor tensor : {Tensor::kK, Tensor::kV}) {
+        const SampleCoder::Part& coded = encoded->layers[layer][tensor == Tensor::kV ? 1 : 0];
+        TrialPart& part = tensor == Tensor::kV ? trial->v : trial->k;
+        part.raw_bytes += coded.stats.raw_bytes;
+        part.payload_bytes += coded.stats.payload_bytes;
+        part.stored_bytes += static_cast<double>(coded.segment_bytes);
+        shared_bytes -= coded.segment_bytes;
+        (*layers)[layer].raw += coded.stats.raw_bytes;
+        (*layers)[layer].segments += coded.segment_bytes;
+        const auto values = coder.Decode(*view, layer, tensor, set.get());
+        if (!values.ok()) return values.status();
+        block_values.resize(values->size() / ElementBytes(file.dtype));
+        codec::FloatsOfValues(file.dtype, values->data(), block_values.size(), block_values.data());
+        TakeDecoded(file, reference.original(), block_values, layer, tensor, block.first_token,
+                    block.header.tokens, &part, &decoded);
+      }
+    }
+    trial->k.stored_bytes += static_cast<double>(shared_bytes) / 2;
+    trial->v.stored_bytes += static_cast<double>(shared_bytes) / 2;
+  }
+  trial->attention.Add(reference.Compare(decoded));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+TrialData::TrialData(const BenchDataset& set) : dataset(set) {
+  for (const KvFile& file : set.samples) references.emplace_back(file);
+}
+
+void TrialPart::Add(const TrialPart& other) {
+  values += other.values;
+  raw_bytes += other.raw_bytes;
+  payload_bytes += other.payload_bytes;
+  stored_bytes += other.stored_bytes;
+  max_error = std::max(max_error, other.max_error);
+  squared.Add(other.squared);
+}
+
+absl::StatusOr<Trial> RunTrial(const TrialData& data, const Profile& profile) {
+  if (absl::Status s = profile.Validate(); !s.ok()) return s;
+  if (codec::FindCodec(profile.codec) == nullptr) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("codec ", ToAbsl(CodecName(profile.codec)), " is not in this build"));
+  }
+  Trial trial{.profile = profile};
+  const auto sets = TrainSets(data.dataset, profile, &trial.trained_on_itself);
+  if (!sets.ok()) return sets.status();
+  if ((*sets)[0] == nullptr) trial.trained_on_itself = false;
+  std::vector<LayerBytes> layers(data.dataset.samples[0].layers);
+  for (size_t i = 0; i < data.dataset.samples.size(); ++i) {
+    const absl::Status status =
+        RunSample(data.dataset.samples[i], data.references[i], (*sets)[i], &trial, &layers);
+    if (!status.ok()) {
+      return absl::Status(status.code(),
+                          absl::StrCat(ToAbsl(profile.Text()), " on ", data.dataset.name, ".",
+                                       data.dataset.samples[i].sample, ": ", status.message()));
+    }
+  }
+  if ((*sets)[0] != nullptr) trial.codebook_bytes = (*sets)[0]->canonical_bytes().size();
+  trial.k.stored_bytes += static_cast<double>(trial.codebook_bytes) / 2;
+  trial.v.stored_bytes += static_cast<double>(trial.codebook_bytes) / 2;
+  trial.kv = trial.k;
+  trial.kv.Add(trial.v);
+  for (const LayerBytes& layer : layers) {
+    trial.layer_ratios.push_back(static_cast<double>(layer.raw) / static_cast<double>(layer.segments));
+  }
+  return trial;
+}
+
+}  // namespace kvcompd::client

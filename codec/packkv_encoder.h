@@ -1,0 +1,74 @@
+// Encodes one tile group with codec packkv (FORMAT.md, "Codec packkv"; after PackKV: token-wise quantisation,
+// encode-aware repacking, adaptive bit-packing).
+//
+// Called by packkv_codec.cc, which has checked the arguments. Not thread-safe; one object a group.
+//
+//   PackkvGroupEncoder(shape, values, stride, profile, workspace, out).Run(stats);
+#ifndef KVCOMPD_CODEC_PACKKV_ENCODER_H_
+#define KVCOMPD_CODEC_PACKKV_ENCODER_H_
+
+#include <cstdint>
+#include <span>
+
+#include "codec/codec.h"
+#include "codec/pack_classes.h"
+#include "codec/packkv_header.h"
+#include "codec/packkv_workspace.h"
+
+namespace kvcompd::codec {
+
+class PackkvGroupEncoder {
+ public:
+  // All pointers outlive the object.
+  PackkvGroupEncoder(const GroupShape& shape, const std::byte* values, uint64_t head_stride_bytes,
+                     const Profile& profile, MutableByteSpan workspace, GroupOutput* out);
+  // Adds to *stats.
+  void Run(EncodeStats* stats);
+
+ private:
+  enum class Fallback { kSize, kBound, kNonFinite };  // why a tile is raw
+
+  // How the group would be written with one order of its tokens.
+  struct Plan {
+    TokenOrder order;
+    PackClassChoice classes;
+    uint64_t stored_bytes = 0;  // header and tiles, with padding
+  };
+
+  // Ranges of the tokens over the finite tiles, and their units. False where one cannot be quantised.
+  bool ChooseUnits();
+  // Codes of all finite tiles; those that miss the bound become raw.
+  void QuantizeTiles();
+  // Classes and sizes for an order. Leaves the entries of the packs in the workspace.
+  void MakePlan(const TokenOrder& order, Plan* plan);
+  // The rows of one row of packs, in the plan's order. Returns how many.
+  uint32_t RowsOf(uint32_t head, uint32_t row, const TokenOrder& order, const uint8_t** rows) const;
+  void ClassesOfRow(const Plan& plan, uint32_t head, uint32_t row);
+  uint64_t TileBytes(const Plan& plan, uint32_t head);
+  void WriteTile(const Plan& plan, uint32_t head, uint64_t bytes);
+  void WriteRaw(uint32_t head, Fallback why);
+  double WorstErrorOverRadius(uint32_t head) const;
+
+  const std::byte* tile(uint32_t head) const { return values_ + head * head_stride_; }
+  uint8_t* codes(uint32_t head) const { return ws_.codes.data() + uint64_t{head} * kTileTokens * stride_; }
+  uint16_t* entries(uint32_t head, uint32_t row) const {
+    return ws_.entries.data() + (uint64_t{head} * kMaxPackRows + row) * stride_;
+  }
+  uint32_t symbols() const { return symbols_; }
+
+  const GroupShape shape_;
+  const std::byte* const values_;
+  const uint64_t head_stride_;
+  const Profile& profile_;
+  const double rel_;
+  const uint32_t symbols_;
+  const PackGrid grid_;
+  const uint64_t stride_;  // of a row of codes
+  GroupOutput* const out_;
+  PackkvWorkspace ws_;
+  EncodeStats group_;  // of this group alone
+};
+
+}  // namespace kvcompd::codec
+
+#endif  // KVCOMPD_CODEC_PACKKV_ENCODER_H_
