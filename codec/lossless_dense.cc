@@ -110,7 +110,7 @@ void DepthsOfRows(const uint8_t* __restrict rows, uint32_t num_rows, uint32_t ch
                   const uint8_t* __restrict largest, uint16_t* __restrict depths) {
   for (uint32_t t = 0; t < num_rows; ++t, rows += channels) {
     for (uint32_t c = 0; c < channels; ++c) {
-      const auto depth = static_cast<uint8_t>(largest[c] - rows[c]);
+      const auto depth = static_cast<uint8_t>(std::max(largest[c], rows[c]) - rows[c]);
       depths[c] = static_cast<uint16_t>(depths[c] + std::min<uint8_t>(depth, kEscapeDepth));
     }
   }
@@ -128,13 +128,15 @@ void EscapesOfRows(const uint8_t* __restrict rows, uint32_t num_rows, uint32_t c
 
 using ChannelBytes = std::array<uint8_t, kMaxHeadDim>;
 
-// Mean exponents and signs of the channels, and of the tile.
+// Mean exponents and signs of the channels, and of the tile. Exponents above `cap` count as that: a single
+// NaN would else hide where all others are.
 struct ExponentMoments {
-  ExponentMoments(const GroupShape& shape, const Scratch& scratch) {
+  ExponentMoments(const GroupShape& shape, const Scratch& scratch, uint8_t cap) {
     const uint32_t channels = shape.channels, tokens = shape.tokens;
     ChannelBytes largest{}, negative{};
     std::array<uint16_t, kMaxHeadDim> depths{};
     MaxOfRows(scratch.exponents, tokens, channels, largest.data());
+    for (uint32_t c = 0; c < channels; ++c) largest[c] = std::min(largest[c], cap);
     SumOfRows(scratch.signs, tokens, channels, negative.data());
     DepthsOfRows(scratch.exponents, tokens, channels, largest.data(), depths.data());
     uint64_t sum = 0;
@@ -162,8 +164,9 @@ constexpr uint32_t HalfOctaves(uint32_t mean_2048, uint32_t mean_depth, uint32_t
 // Chooses classes, of the tile or of its channels, whichever are estimated to take less.
 class ClassChooser {
  public:
-  ClassChooser(const GroupShape& shape, const Scratch& scratch)
-      : shape_(shape), scratch_(scratch), moments_(shape, scratch) {}
+  // code: the one of mode fast.
+  ClassChooser(const GroupShape& shape, const Scratch& scratch, ExponentCode code)
+      : shape_(shape), scratch_(scratch), moments_(shape, scratch, CapOf(code)) {}
 
   // Fills `classes`; returns the class byte of the tile, kPerChannel with those of the channels.
   uint32_t Choose(ClassArrays* classes, uint32_t* top, uint8_t* channel_classes) {
@@ -187,6 +190,11 @@ class ClassChooser {
   }
 
  private:
+  // 8 above the last exponent with a code.
+  static uint8_t CapOf(ExponentCode code) {
+    return static_cast<uint8_t>(std::min<uint32_t>(code.base + code.escape() + 7, 255));
+  }
+
   uint64_t ChooseForTile() {
     uint64_t best = UINT64_MAX;
     for (const uint32_t less : {1u, 0u}) {
@@ -242,8 +250,7 @@ class ClassChooser {
 };
 
 // Payload bytes of mode fast.
-uint64_t FastBytes(const GroupShape& shape, const std::byte* values, const Scratch& scratch) {
-  const ExponentCode code = ChooseExponentCode(shape, values);
+uint64_t FastBytes(const GroupShape& shape, ExponentCode code, const Scratch& scratch) {
   ChannelBytes escapes{};
   EscapesOfRows(scratch.exponents, shape.tokens, shape.channels, code, escapes.data());
   uint32_t sum = 0;
@@ -272,7 +279,9 @@ uint32_t EncodeLosslessDense(const GroupShape& shape, const std::byte* values, M
   ClassArrays classes;
   std::array<uint8_t, kMaxHeadDim> channel_classes;
   uint32_t top = 0;
-  const uint32_t tile_class = ClassChooser(shape, scratch).Choose(&classes, &top, channel_classes.data());
+  const ExponentCode code = ChooseExponentCode(shape, values);
+  const uint32_t tile_class =
+      ClassChooser(shape, scratch, code).Choose(&classes, &top, channel_classes.data());
   const uint32_t period = tile_class == kPerChannel ? shape.channels : 1;
   const uint32_t escapes = ExponentSymbols(scratch.exponents, scratch.signs, parts.n, classes.Cycle(period),
                                            scratch.symbols, scratch.escapes);
@@ -285,7 +294,7 @@ uint32_t EncodeLosslessDense(const GroupShape& shape, const std::byte* values, M
       {scratch.fields + parts.fields, parts.carried}, scratch.words, out.first(shape.tile_bytes() - rest));
   const uint64_t stored = AlignUp(stream + rest, kPayloadAlignment);
   if (stream == 0 || stored >= limit) return 0;
-  if (stored >= AlignUp(FastBytes(shape, values, scratch), kPayloadAlignment)) return 0;
+  if (stored >= AlignUp(FastBytes(shape, code, scratch), kPayloadAlignment)) return 0;
 
   std::byte* at = out.data() + stream;
   Append(scratch.plane, parts.plane, &at);
