@@ -12,6 +12,8 @@ inline constexpr const char* kSuiteProfiles[] = {
     "kvcomp:rel_k=0.05,rel_v=0.1",
     "kvcomp:rel_k=0.005,rel_v=0.5,strict=1",
     "kvcomp:rel_k=0.2,rel_v=0.2,k_unit=channel",
+    "lossless:mode=fast",
+    "lossless:mode=dense",
     "intq:bits=4,group=32",
     "intq:bits=8,group=64",
     "intq:bits=2,group=128,bits_v=4",

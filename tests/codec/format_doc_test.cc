@@ -189,7 +189,7 @@ TEST(FormatDocTest, LimitsAreTheCodes) {
   EXPECT_EQ(limits["codebook set"].find(absl::StrCat("16 MiB and ", CodebookSet::kMaxBooks, " books")), 0u);
   EXPECT_EQ(CodebookSet::kMaxBytes, size_t{16} << 20);
   EXPECT_EQ(limits["group header"],
-            "raw, intq and opaque: 0 bytes; kvcomp: at most 10 bytes for K, 4 + 6 * tokens of "
+            "raw, lossless, intq and opaque: 0 bytes; kvcomp: at most 10 bytes for K, 4 + 6 * tokens of "
             "the group for V; packkv: 38 + 6 * tokens + ceil(6 * tokens / 8)");
   EXPECT_EQ(FindCodec(CodecId::kPackkv)->GroupHeaderBound({DType::kBf16, Tensor::kK, 2, 33, 8}),
             38u + 6 * 33 + (6 * 33 + 7) / 8);
@@ -274,7 +274,7 @@ TEST(FormatDocTest, ProfilesInTheTextAreCanonical) {
     EXPECT_EQ(Profile::Parse(profile).value().Text(), profile);
     ++profiles;
   }
-  EXPECT_EQ(profiles, 7);
+  EXPECT_EQ(profiles, 9);
 }
 
 TEST(FormatDocTest, KeyVectors) {

@@ -7,7 +7,9 @@
 #include "codec/base/types.h"
 #include "codec/codebook.h"
 #include "codec/kvcomp_header.h"
+#include "codec/lossless_codec.h"
 #include "codec/packkv_header.h"
+#include "codec/rans.h"
 #include "tests/codec/block_samples.h"
 #include "tests/codec/kv_samples.h"
 
@@ -220,6 +222,51 @@ std::vector<GoldenBlock> ReadableBlocks() {
        block(wide_head),
        {"block huffman", "token huffman"},
        ""},
+      {"v1_0_lossless_fast_bf16.hex",
+       "codec lossless, fast, bf16, two groups, the second too small but for raw",
+       block(Lossy("lossless:mode=fast", bf16, 66, 16, 8)),
+       {"fast", "raw"},
+       ""},
+      {"v1_0_lossless_fast_fp16.hex",
+       "codec lossless, fast, fp16, odd channels, NaN and Inf in the first tile",
+       block(WithNanAndInf(Lossy("lossless:mode=fast", fp16, 40, 33, 24))),
+       {"fast"},
+       ""},
+      {"v1_0_lossless_fast_fp8_e4m3.hex",
+       "codec lossless, fast, fp8 E4M3",
+       block(Lossy("lossless:mode=fast", e4m3, 40, 32, 16)),
+       {"fast"},
+       ""},
+      {"v1_0_lossless_fast_fp8_e5m2.hex",
+       "codec lossless, fast, fp8 E5M2",
+       block(Lossy("lossless:mode=fast", e5m2, 40, 32, 16)),
+       {"fast"},
+       ""},
+      {"v1_0_lossless_dense_bf16.hex",
+       "codec lossless, dense, bf16, 8 lanes and one class, NaN and Inf in the first tile",
+       block(WithNanAndInf(Lossy("lossless:mode=dense", bf16, 40, 24, 16))),
+       {"dense 8 tile"},
+       ""},
+      {"v1_0_lossless_dense_channels.hex",
+       "codec lossless, dense, bf16, 32 lanes, a class for each channel of K",
+       block(Lossy("lossless:mode=dense", bf16, 64, 40, 33)),
+       {"dense 32 channels"},
+       ""},
+      {"v1_0_lossless_dense_fp16.hex",
+       "codec lossless, dense, fp16, 32 lanes, a last step of some of them",
+       block(Lossy("lossless:mode=dense", fp16, 63, 33, 0)),
+       {"dense 32 channels"},
+       ""},
+      {"v1_0_lossless_dense_fp8_e4m3.hex",
+       "codec lossless, dense, fp8 E4M3",
+       block(Lossy("lossless:mode=dense", e4m3, 64, 40, 24)),
+       {"dense"},
+       ""},
+      {"v1_0_lossless_dense_fp8_e5m2.hex",
+       "codec lossless, dense, fp8 E5M2",
+       block(Lossy("lossless:mode=dense", e5m2, 64, 40, 24)),
+       {"dense"},
+       ""},
       {"v1_0_intq_bf16.hex",
        "codec intq, bf16, 4 bits, two groups",
        block(Lossy("intq:bits=4,group=32", bf16, 66, 16, 64)),
@@ -359,6 +406,11 @@ std::set<std::string> CoverageOf(std::string_view container) {
         if (segment.codec_id() == CodecId::kPackkv && !header.empty() &&
             static_cast<uint8_t>(header[0]) & kPackkvReordered) {
           found.insert(name + " moved");
+        }
+        if (segment.codec_id() == CodecId::kLossless && mode == kLosslessDense) {
+          const uint32_t n = shape.group(g).tokens * shape.channels;
+          const bool channels = (static_cast<uint8_t>(payload[payload.size() - 3]) & 16) != 0;
+          found.insert(absl::StrCat(name, " ", RansLanes(n), channels ? " channels" : " tile"));
         }
         continue;
       }
