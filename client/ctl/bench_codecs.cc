@@ -102,7 +102,7 @@ std::vector<Profile> DefaultCodecProfiles() {
   AddText("intq:bits=8,group=32,bits_v=4", &profiles);
   AddText("intq:bits=4,group=32,bits_v=2", &profiles);
   // V bears a coarser step than K: 1 to 2 times.
-  for (const char* more : {"", ",coder=rans", ",k_unit=channel", ",k_unit=channel,coder=rans"}) {
+  for (const char* more : {"", ",k_unit=channel"}) {
     for (const double rel_k : {0.02, 0.03, 0.045, 0.065, 0.09, 0.13, 0.18, 0.25, 0.35, 0.5}) {
       for (const double factor : {1.0, 1.4, 2.0}) {
         const double rel_v = rel_k * factor;
@@ -130,10 +130,10 @@ std::vector<Profile> DefaultCodecProfiles() {
 
 std::vector<Profile> QuickCodecProfiles() {
   std::vector<Profile> profiles;
-  for (const char* text : {"raw", "lossless:mode=fast", "lossless:mode=dense", "intq:bits=8,group=32",
-                           "intq:bits=4,group=32", "intq:bits=2,group=32", "kvcomp:rel_k=0.03,rel_v=0.06",
-                           "kvcomp:rel_k=0.1,rel_v=0.2", "kvcomp:rel_k=0.35,rel_v=0.5",
-                           "kvcomp:rel_k=0.1,rel_v=0.2,coder=rans", "packkv:rel_k=0.1,rel_v=0.2"}) {
+  for (const char* text :
+       {"raw", "lossless:mode=fast", "lossless:mode=dense", "intq:bits=8,group=32", "intq:bits=4,group=32",
+        "intq:bits=2,group=32", "kvcomp:rel_k=0.03,rel_v=0.06", "kvcomp:rel_k=0.1,rel_v=0.2",
+        "kvcomp:rel_k=0.35,rel_v=0.5", "packkv:rel_k=0.1,rel_v=0.2"}) {
     AddText(text, &profiles);
   }
   return profiles;
@@ -144,9 +144,9 @@ std::vector<Profile> DefaultSpeedProfiles() {
   for (const char* text :
        {"raw", "lossless:mode=fast", "lossless:mode=dense", "intq:bits=8,group=32", "intq:bits=4,group=32",
         "intq:bits=2,group=32", "kvcomp:rel_k=0.05,rel_v=0.1", "kvcomp:rel_k=0.1,rel_v=0.2",
-        "kvcomp:rel_k=0.2,rel_v=0.4", "kvcomp:rel_k=0.1,rel_v=0.2,coder=rans",
-        "kvcomp:rel_k=0.1,rel_v=0.2,k_unit=channel", "packkv:rel_k=0.1,rel_v=0.2",
-        "packkv:rel_k=0.1,rel_v=0.2,repack=median", "packkv:rel_k=0.1,rel_v=0.2,repack=greedy"}) {
+        "kvcomp:rel_k=0.2,rel_v=0.4", "kvcomp:rel_k=0.1,rel_v=0.2,k_unit=channel",
+        "packkv:rel_k=0.1,rel_v=0.2", "packkv:rel_k=0.1,rel_v=0.2,repack=median",
+        "packkv:rel_k=0.1,rel_v=0.2,repack=greedy"}) {
     AddText(text, &profiles);
   }
   return profiles;
@@ -156,7 +156,6 @@ std::string CurveOf(const Profile& profile) {
   std::string curve(CodecName(profile.codec));
   if (profile.codec == CodecId::kKvcomp) {
     if (profile.k_unit == KUnit::kChannel) curve += " k_unit=channel";
-    if (profile.coder == EntropyCoder::kRans) curve += " coder=rans";
     if (profile.strict) curve += " strict";
   }
   return curve;

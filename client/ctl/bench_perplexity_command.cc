@@ -1,9 +1,9 @@
 // `kvcompctl bench perplexity`.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <functional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -21,6 +21,7 @@ namespace {
 
 constexpr const char* kDefaultProfiles[] = {
     "raw",
+    "lossless:mode=fast",
     "lossless:mode=dense",
     "intq:bits=8,group=32",
     "intq:bits=4,group=32",
@@ -30,7 +31,6 @@ constexpr const char* kDefaultProfiles[] = {
     "kvcomp:rel_k=0.03,rel_v=0.06",
     "kvcomp:rel_k=0.05,rel_v=0.1",
     "kvcomp:rel_k=0.1,rel_v=0.2",
-    "kvcomp:rel_k=0.1,rel_v=0.2,coder=rans",
     "kvcomp:rel_k=0.2,rel_v=0.3",
     "kvcomp:rel_k=0.1,rel_v=0.1,k_unit=channel",
     "kvcomp:rel_k=0.2,rel_v=0.2,k_unit=channel",
@@ -185,7 +185,7 @@ Command BenchPerplexityCommand() {
       {"profiles", "PROFILE;...", "these instead of a few of each codec"},
       {"mode", "MODE",
        "prefix: the first half is loaded through the profile; decode: every block as it fills", "prefix"},
-      {"texts", "N", "of each model at most; 0: all", "0"},
+      {"texts", "N", "of each model at most, 2 at least; 0: all", "0"},
       {"csv", "", "print CSV instead of a table"},
   });
   command.run = RunPerplexity;

@@ -233,7 +233,13 @@ absl::StatusOr<PerplexityLab::TextResult> PerplexityLab::RunDecode(size_t text, 
     const auto tokens = static_cast<uint32_t>(std::min<size_t>(kBlock, all.size() - 1 - first));
     const std::vector<float> logits = loaded_.model.Forward(all.subspan(first, tokens), &cache);
     if (first >= context_) predictions.insert(predictions.end(), logits.begin(), logits.end());
-    if (tokens < kBlock) break;  // an open tail stays raw
+    if (tokens < kBlock) {
+      // An open tail stays raw, and counts as such.
+      const uint64_t tail_bytes = EmptyKv(tokens).kv.size();
+      raw_bytes += tail_bytes;
+      stored_bytes += tail_bytes;
+      break;
+    }
     KvFile block = EmptyKv(kBlock);
     for (uint32_t t = 0; t < kBlock; ++t) block.token_ids[t] = all[first + t];
     CopyFromCache(config, &cache, first, &block);

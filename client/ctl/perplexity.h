@@ -3,8 +3,8 @@
 //
 // Called by `kvcompctl bench perplexity`. One call at a time; it uses as many threads as it is told.
 //
-//   auto lab = PerplexityLab::Make(loaded, {.mode = PerplexityMode::kPrefix});     // StatusOr: runs the
-//   reference auto row = lab->Measure(profile);                                             // StatusOr
+//   auto lab = PerplexityLab::Make(loaded, {.mode = PerplexityMode::kPrefix});   // StatusOr: runs the
+//   reference auto row = (*lab)->Measure(profile);                                         // StatusOr
 //
 // Reference: the same model with its cache in bf16. Both predict the tokens after the first half of every
 // text; a text of T tokens has its first T / 2 for context. prefix: the context's keys and values, taken from

@@ -13,7 +13,6 @@
 //             rel_v=0.005..0.5   (0.1)    the same for V
 //             k_unit=block|channel (block)  one scale a tile group, or one a channel of a head and 64 tokens
 //             strict=0|1         (0)      no slack for rounding in the error bound (FORMAT.md, "Error bound")
-//             coder=huffman|rans (huffman)  entropy coder of the codes
 //   packkv    rel_k, rel_v as of kvcomp (0.1, 0.2)   relative to the token's range
 //             repack=none|median|greedy (none)  order of the tokens of a tile group
 //             pack=4|8|16|32     (16)     tokens of a channel that share a width
@@ -41,22 +40,20 @@ std::string_view CodecName(CodecId id);
 
 enum class LosslessMode : uint8_t { kFast = 1, kDense = 2 };
 enum class KUnit : uint8_t { kBlock = 1, kChannel = 2 };
-enum class EntropyCoder : uint8_t { kHuffman = 1, kRans = 2 };
 enum class Repack : uint8_t { kNone = 0, kMedian = 1, kGreedy = 2 };
 
 struct Profile {
   CodecId codec = CodecId::kRaw;
-  LosslessMode mode = LosslessMode::kFast;      // lossless
-  uint32_t bits = 4;                            // intq: of K, and of V where bits_v is 0
-  uint32_t bits_v = 0;                          // intq
-  uint32_t group = 32;                          // intq
-  double rel_k = 0.05;                          // kvcomp, packkv
-  double rel_v = 0.1;                           // kvcomp, packkv
-  KUnit k_unit = KUnit::kBlock;                 // kvcomp
-  bool strict = false;                          // kvcomp
-  EntropyCoder coder = EntropyCoder::kHuffman;  // kvcomp
-  Repack repack = Repack::kNone;                // packkv
-  uint32_t pack = 16;                           // packkv
+  LosslessMode mode = LosslessMode::kFast;  // lossless
+  uint32_t bits = 4;                        // intq: of K, and of V where bits_v is 0
+  uint32_t bits_v = 0;                      // intq
+  uint32_t group = 32;                      // intq
+  double rel_k = 0.05;                      // kvcomp, packkv
+  double rel_v = 0.1;                       // kvcomp, packkv
+  KUnit k_unit = KUnit::kBlock;             // kvcomp
+  bool strict = false;                      // kvcomp
+  Repack repack = Repack::kNone;            // packkv
+  uint32_t pack = 16;                       // packkv
 
   static constexpr size_t kMaxTextBytes = 512;
 

@@ -12,11 +12,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/ctl/llama_loader.h"
+#include "client/ctl/matmul.h"
 #include "client/ctl/npz.h"
 #include "client/kv_file.h"
 #include "codec/float_format.h"
+#include "codec/simd/targets.h"
 #include "gtest/gtest.h"
 #include "tests/client/ctl/llama_samples.h"
+#include "tests/codec/kv_samples.h"
 
 namespace kvcompd::client {
 namespace {
@@ -182,6 +185,39 @@ TEST(LlamaLoaderTest, RefusesWhatIsMalformed) {
     bad.replace(bad.find(from), std::string(from).size(), to);
     EXPECT_FALSE(LlamaOfArrays(bad, arrays).ok()) << to;
   }
+}
+
+// Sums go in the order of their terms, so every instruction set gives the same floats.
+TEST(MatMulTest, IsTheSameOnEveryInstructionSet) {
+  kvcompd::testing::Random random(11);
+  const auto floats = [&](size_t n) {
+    std::vector<float> out(n);
+    for (float& v : out) v = static_cast<float>(random.Bell());
+    return out;
+  };
+  for (const size_t rows : {1u, 3u, 4u, 7u}) {
+    for (const size_t out : {1u, 16u, 31u, 33u, 70u, 128u}) {
+      const std::vector<float> x = floats(rows * 19), w = floats(19 * out);
+      std::vector<float> want(rows * out);
+      for (size_t r = 0; r < rows; ++r) {
+        for (size_t o = 0; o < out; ++o) {
+          for (size_t i = 0; i < 19; ++i) want[r * out + o] += x[r * 19 + i] * w[i * out + o];
+        }
+      }
+      const std::vector<float> q = floats(out), k = floats(out * 40), v = floats(40 * out);
+      std::vector<float> first;
+      for (const codec::SimdTarget target : codec::SupportedSimdTargets()) {
+        codec::UseSimdTarget(target);
+        std::vector<float> y(rows * out, -1.0f), weights(40), attended(out);
+        MatMul(x.data(), w.data(), rows, 19, out, y.data());
+        EXPECT_EQ(y, want);
+        AttendOnce(q.data(), k.data(), v.data(), 37, 40, out, weights.data(), attended.data());
+        if (first.empty()) first = attended;
+        EXPECT_EQ(attended, first);
+      }
+    }
+  }
+  codec::UseSimdTarget(codec::SupportedSimdTargets().back());
 }
 
 class PerplexityTest : public ::testing::TestWithParam<PerplexityMode> {
