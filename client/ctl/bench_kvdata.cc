@@ -105,7 +105,9 @@ absl::Status SampleRun::Run(const codec::CodebookSet* set) {
 
 absl::StatusOr<std::shared_ptr<const codec::CodebookSet>> SampleRun::Train() {
   codec::CodebookTrainer trainer(coder_.fingerprint(), profile_);
-  if (absl::Status s = coder_.AddSamples(&trainer); !s.ok()) return s;
+  const auto histograms = coder_.CountCodes();
+  if (!histograms.ok()) return histograms.status();
+  histograms->AddTo(&trainer);
   return trainer.Build();
 }
 

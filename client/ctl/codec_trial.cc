@@ -13,21 +13,37 @@ namespace {
 
 using Set = std::shared_ptr<const codec::CodebookSet>;
 
+// Samples that begin alike have most of their values in common, so neither may train the other's books.
+bool BeginAlike(const KvFile& a, const KvFile& b) {
+  const size_t n = SampleCoder::kBlockTokens;
+  return a.token_ids.size() >= n && b.token_ids.size() >= n &&
+         std::equal(a.token_ids.begin(), a.token_ids.begin() + n, b.token_ids.begin());
+}
+
 // One set for each sample, or none where the codec has none.
 absl::StatusOr<std::vector<Set>> TrainSets(const BenchDataset& dataset, const Profile& profile,
                                            bool* on_itself) {
   const size_t n = dataset.samples.size();
-  *on_itself = n == 1;
+  *on_itself = false;
+  if (codec::CodebookSet::BuiltIn(profile)->books() == 0) return std::vector<Set>(n);
+  std::vector<SampleCoder::Histograms> histograms;
+  for (const KvFile& file : dataset.samples) {
+    auto counted = SampleCoder(file, profile).CountCodes();
+    if (!counted.ok()) return counted.status();
+    histograms.push_back(*std::move(counted));
+  }
+  const Fingerprint fingerprint = dataset.samples[0].Descriptor(SampleCoder::kBlockTokens).Fingerprint();
   std::vector<Set> sets;
   for (size_t test = 0; test < n; ++test) {
-    codec::CodebookTrainer trainer(dataset.samples[test].Descriptor(SampleCoder::kBlockTokens).Fingerprint(),
-                                   profile);
+    codec::CodebookTrainer trainer(fingerprint, profile);
     for (size_t i = 0; i < n; ++i) {
-      if (i == test && n > 1) continue;
-      if (absl::Status s = SampleCoder(dataset.samples[i], profile).AddSamples(&trainer); !s.ok()) return s;
+      if (i != test && !BeginAlike(dataset.samples[i], dataset.samples[test])) histograms[i].AddTo(&trainer);
+    }
+    if (trainer.samples() == 0) {
+      histograms[test].AddTo(&trainer);
+      *on_itself = true;
     }
     sets.push_back(trainer.Build());
-    if (sets.back() == nullptr) return std::vector<Set>(n);
   }
   return sets;
 }
@@ -116,7 +132,6 @@ absl::StatusOr<Trial> RunTrial(const TrialData& data, const Profile& profile) {
   Trial trial{.profile = profile};
   const auto sets = TrainSets(data.dataset, profile, &trial.trained_on_itself);
   if (!sets.ok()) return sets.status();
-  if ((*sets)[0] == nullptr) trial.trained_on_itself = false;
   std::vector<LayerBytes> layers(data.dataset.samples[0].layers);
   for (size_t i = 0; i < data.dataset.samples.size(); ++i) {
     const absl::Status status =

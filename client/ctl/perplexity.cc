@@ -258,7 +258,9 @@ absl::StatusOr<std::vector<PerplexityLab::Set>> PerplexityLab::Train(const Profi
   for (const size_t parity : {0, 1}) {
     codec::CodebookTrainer trainer(references_[0].kv.Descriptor(kBlock).Fingerprint(), profile);
     for (size_t i = 1 - parity; i < num_texts_; i += 2) {
-      if (absl::Status s = SampleCoder(references_[i].kv, profile).AddSamples(&trainer); !s.ok()) return s;
+      const auto histograms = SampleCoder(references_[i].kv, profile).CountCodes();
+      if (!histograms.ok()) return histograms.status();
+      histograms->AddTo(&trainer);
     }
     sets.push_back(trainer.Build());
   }

@@ -103,20 +103,30 @@ absl::StatusOr<ByteSpan> SampleCoder::Decode(const codec::ContainerView& view, u
   return ByteSpan(decoded_);
 }
 
-absl::Status SampleCoder::AddSamples(codec::CodebookTrainer* trainer) {
+void SampleCoder::Histograms::AddTo(codec::CodebookTrainer* trainer) const {
+  for (const Part& part : parts) trainer->Add(part.layer, part.tensor, part.counts);
+}
+
+absl::StatusOr<SampleCoder::Histograms> SampleCoder::CountCodes() {
+  Histograms histograms;
+  for (uint32_t layer = 0; layer < file_.layers; ++layer) {
+    for (const Tensor tensor : kTensors) {
+      histograms.parts.push_back(
+          {descriptor_.groups[0].layers[layer], tensor, std::vector<uint32_t>(codec::kMaxSymbols)});
+    }
+  }
   for (const Block& block : Blocks(nullptr)) {
+    auto part = histograms.parts.begin();
     for (uint32_t layer = 0; layer < file_.layers; ++layer) {
       for (const Tensor tensor : kTensors) {
-        std::vector<uint32_t> histogram(codec::kMaxSymbols);
         codec::EncodeStats stats;
-        stats.histogram = &histogram;
+        stats.histogram = &(part++)->counts;
         const auto segment = EncodeSegment(block, layer, tensor, nullptr, &stats);
         if (!segment.ok()) return segment.status();
-        trainer->Add(block.header.layers[layer], tensor, histogram);
       }
     }
   }
-  return absl::OkStatus();
+  return histograms;
 }
 
 }  // namespace kvcompd::client

@@ -61,8 +61,18 @@ class SampleCoder {
                                   const codec::CodebookSet* set);
   // The original ones, likewise.
   absl::StatusOr<ByteSpan> Values(const Block& block, uint32_t layer, Tensor tensor);
-  // Adds the codes of all blocks, as the built-in books would write them.
-  absl::Status AddSamples(codec::CodebookTrainer* trainer);
+  // How often each code stands in each layer's K and V.
+  struct Histograms {
+    struct Part {
+      uint32_t layer = 0;  // global number
+      Tensor tensor = Tensor::kK;
+      std::vector<uint32_t> counts;  // [256]
+    };
+    std::vector<Part> parts;
+    void AddTo(codec::CodebookTrainer* trainer) const;
+  };
+  // Of all blocks, as the built-in books would write them.
+  absl::StatusOr<Histograms> CountCodes();
 
  private:
   const KvFile& file_;

@@ -75,7 +75,9 @@ class Codec final : public SpeedSubject {
     const Fingerprint fingerprint = dataset.samples[0].Descriptor(SampleCoder::kBlockTokens).Fingerprint();
     codec::CodebookTrainer trainer(fingerprint, params_.profile);
     for (const KvFile& file : dataset.samples) {
-      if (absl::Status s = SampleCoder(file, params_.profile).AddSamples(&trainer); !s.ok()) return s;
+      const auto histograms = SampleCoder(file, params_.profile).CountCodes();
+      if (!histograms.ok()) return histograms.status();
+      histograms->AddTo(&trainer);
     }
     set_ = trainer.Build();
     std::vector<std::string> encoded;
