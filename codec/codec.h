@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -79,6 +80,9 @@ struct GroupOutput {
   struct Tile {
     TileMode mode = TileMode::kRaw;
     uint32_t bytes = 0;
+    // CRC32C of what DecodeTile gives, from a codec that has had the decoded values in its hands; else the
+    // caller decodes the tile for it. Not for raw tiles.
+    std::optional<uint32_t> decoded_crc = std::nullopt;
   };
   std::span<Tile> tiles;  // [heads]
 

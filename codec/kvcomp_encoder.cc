@@ -4,9 +4,13 @@
 #include <cstring>
 
 #include "codec/base/byte_io.h"
+#include "codec/base/crc32c.h"
 #include "codec/float_format.h"
 #include "codec/kvcomp_header.h"
 #include "codec/quantizer.h"
+#include "codec/simd/huffman_writer.h"
+#include "codec/simd/kvcomp_quantize.h"
+#include "codec/simd/targets.h"
 #include "codec/tile_payload.h"
 
 namespace kvcompd::codec {
@@ -29,11 +33,14 @@ KvcompGroupEncoder::KvcompGroupEncoder(const GroupShape& shape, const std::byte*
       book_(book),
       out_(out),
       ws_(KvcompWorkspace::Carve(shape, workspace)),
-      num_units_(unit_ == QuantUnit::kChannel ? shape.channels : HeaderUnits(unit_, shape.tokens)) {}
+      num_units_(unit_ == QuantUnit::kChannel ? shape.channels : HeaderUnits(unit_, shape.tokens)),
+      reference_(ScalarOnly()) {}
 
 void KvcompGroupEncoder::Run(EncodeStats* stats) {
+  count_codes_ = stats->histogram != nullptr;
+  known_error_ = stats->max_error_over_r;
   ScanTiles();
-  const bool shared_units_ok = unit_ == QuantUnit::kChannel || ChooseSharedUnits();
+  const bool shared_units_ok = unit_ == QuantUnit::kChannel || ChooseUnits(ws_.ranges.first(num_units_));
   for (uint32_t h = 0; h < shape_.heads; ++h) EncodeTile(h, shared_units_ok);
   WriteHeader();
 
@@ -42,73 +49,97 @@ void KvcompGroupEncoder::Run(EncodeStats* stats) {
   group_.payload_bytes = out_->header_bytes;
   for (uint32_t h = 0; h < shape_.heads; ++h) group_.payload_bytes += out_->tiles[h].bytes;
   stats->Add(group_);
-  if (stats->histogram != nullptr) {
+  if (count_codes_) {
     stats->histogram->resize(std::max<size_t>(stats->histogram->size(), kMaxSymbols));
     for (uint32_t s = 0; s < kMaxSymbols; ++s) (*stats->histogram)[s] += histogram_[s];
   }
 }
 
 void KvcompGroupEncoder::ScanTiles() {
-  for (uint32_t t = 0; t < shape_.tokens; ++t) ws_.ranges[t] = UnitRange{};
+  if (unit_ == QuantUnit::kChannel) return;  // nothing is shared: EncodeTile scans
+  for (UnitRange& range : ws_.ranges.first(num_units_)) range = UnitRange{};
   for (uint32_t h = 0; h < shape_.heads; ++h) {
-    ws_.finite[h] = AllFinite(shape_.dtype, tile(h), size_t{shape_.tokens} * shape_.channels);
-    if (!ws_.finite[h] || unit_ == QuantUnit::kChannel) continue;
-    for (uint32_t t = 0; t < shape_.tokens; ++t) {
-      FloatsOfValues(shape_.dtype, tile(h) + size_t{t} * shape_.row_bytes(), shape_.channels,
-                     ws_.values.data());
-      ws_.ranges[t].Add(ws_.values.data(), shape_.channels);
-    }
+    ws_.finite[h] = ScanTile(h);
+    if (!ws_.finite[h]) continue;
+    for (uint32_t i = 0; i < num_units_; ++i) ws_.ranges[i].Add(ws_.tile_ranges[i]);
   }
 }
 
-bool KvcompGroupEncoder::SetUnit(uint32_t i, const UnitRange& range) {
-  const auto params = ChooseUnitParams(shape_.dtype, range, rel_, strict_);
-  if (!params.has_value()) return false;
-  ws_.params[i] = *params;
-  ws_.units.SetEncode(i, shape_.dtype, *params, book_.num_symbols(), RadiusOf(range, rel_), strict_);
-  return true;
+bool KvcompGroupEncoder::ScanTile(uint32_t head) {
+  if (reference_) return ScanTileReference(head);
+  UnitRange* const ranges = ws_.tile_ranges.data();
+  switch (unit_) {
+    case QuantUnit::kBlock:
+      return RangeOfTile(shape_.dtype, tile(head), shape_.tokens, shape_.channels, ranges);
+    case QuantUnit::kToken:
+      return RangesOfTokens(shape_.dtype, tile(head), shape_.tokens, shape_.channels, ranges);
+    case QuantUnit::kChannel:
+      break;
+  }
+  return RangesOfChannels(shape_.dtype, tile(head), shape_.tokens, shape_.channels, ranges);
 }
 
-bool KvcompGroupEncoder::ChooseSharedUnits() {
-  if (unit_ == QuantUnit::kBlock) {
-    for (uint32_t t = 1; t < shape_.tokens; ++t) ws_.ranges[0].Add(ws_.ranges[t]);
-  }
-  for (uint32_t i = 0; i < num_units_; ++i) {
-    if (!SetUnit(i, ws_.ranges[i])) return false;
-  }
-  return true;
-}
-
-bool KvcompGroupEncoder::ChooseChannelUnits() {
-  for (uint32_t c = 0; c < shape_.channels; ++c) ws_.ranges[c] = UnitRange{};
+bool KvcompGroupEncoder::ScanTileReference(uint32_t head) {
+  if (!AllFinite(shape_.dtype, tile(head), ws_.values.size())) return false;
+  FloatsOfValues(shape_.dtype, tile(head), ws_.values.size(), ws_.values.data());
+  for (UnitRange& range : ws_.tile_ranges.first(num_units_)) range = UnitRange{};
   for (uint32_t t = 0; t < shape_.tokens; ++t) {
     const float* const row = ws_.values.data() + size_t{t} * shape_.channels;
-    for (uint32_t c = 0; c < shape_.channels; ++c) ws_.ranges[c].Add({.min = row[c], .max = row[c]});
+    if (unit_ == QuantUnit::kChannel) {
+      for (uint32_t c = 0; c < shape_.channels; ++c) ws_.tile_ranges[c].Add({.min = row[c], .max = row[c]});
+    } else {
+      ws_.tile_ranges[unit_ == QuantUnit::kToken ? t : 0].Add(row, shape_.channels);
+    }
   }
-  for (uint32_t c = 0; c < shape_.channels; ++c) {
-    if (!SetUnit(c, ws_.ranges[c])) return false;
+  return true;
+}
+
+bool KvcompGroupEncoder::ChooseUnits(std::span<const UnitRange> ranges) {
+  for (uint32_t i = 0; i < num_units_; ++i) {
+    const auto params = ChooseUnitParams(shape_.dtype, ranges[i], rel_, strict_);
+    if (!params.has_value()) return false;
+    ws_.params[i] = *params;
+    const double radius = RadiusOf(ranges[i], rel_);
+    ws_.units.SetEncode(i, shape_.dtype, *params, book_.num_symbols(), radius, strict_);
   }
   return true;
 }
 
 void KvcompGroupEncoder::EncodeTile(uint32_t head, bool shared_units_ok) {
+  const bool channel = unit_ == QuantUnit::kChannel;
+  if (channel) ws_.finite[head] = ScanTile(head);
   if (!ws_.finite[head]) return WriteRaw(head, Fallback::kNonFinite);
-  if (!shared_units_ok) return WriteRaw(head, Fallback::kBound);
-  FloatsOfValues(shape_.dtype, tile(head), ws_.values.size(), ws_.values.data());
-  bool bounded = false;
-  if (unit_ == QuantUnit::kChannel) {
-    bounded = ChooseChannelUnits() && QuantizeTile<UnitsOfRow::kPerChannel>();
-  } else {
-    bounded = QuantizeTile<UnitsOfRow::kOne>();
-  }
-  if (!bounded) return WriteRaw(head, Fallback::kBound);
-  CountCodes();
+  const bool units_ok = channel ? ChooseUnits(ws_.tile_ranges.first(num_units_)) : shared_units_ok;
+  if (!units_ok || !Quantize(head)) return WriteRaw(head, Fallback::kBound);
+  if (count_codes_) CountCodes();
   WriteSmallest(head);
 }
 
+bool KvcompGroupEncoder::Quantize(uint32_t head) {
+  const bool channel = unit_ == QuantUnit::kChannel;
+  if (reference_) {
+    return channel ? QuantizeReference<UnitsOfRow::kPerChannel>(head)
+                   : QuantizeReference<UnitsOfRow::kOne>(head);
+  }
+  tile_error_ = std::max(known_error_, group_.max_error_over_r);
+  return QuantizeTile(shape_.dtype,
+                      {.values = tile(head),
+                       .tokens = shape_.tokens,
+                       .channels = shape_.channels,
+                       .symbols = book_.num_symbols(),
+                       .strict = strict_,
+                       .units_of_row = channel ? UnitsOfRow::kPerChannel : UnitsOfRow::kOne,
+                       .unit_step = unit_ == QuantUnit::kToken ? 1u : 0u,
+                       .units = ws_.units,
+                       .codes = ws_.codes.data(),
+                       .decoded = ws_.decoded.data()},
+                      &tile_error_);
+}
+
 template <UnitsOfRow kUnits>
-bool KvcompGroupEncoder::QuantizeTile() {
+bool KvcompGroupEncoder::QuantizeReference(uint32_t head) {
   const uint32_t channels = shape_.channels;
+  FloatsOfValues(shape_.dtype, tile(head), ws_.values.size(), ws_.values.data());
   std::fill_n(ws_.units.worst, num_units_, 0.0);  // of this tile alone: the one before may be raw
   for (uint32_t t = 0; t < shape_.tokens; ++t) {
     const float* const x = ws_.values.data() + size_t{t} * channels;
@@ -116,12 +147,15 @@ bool KvcompGroupEncoder::QuantizeTile() {
     const size_t unit = unit_ == QuantUnit::kToken ? t : 0;
     if (!QuantizeRow<kUnits>(x, channels, ws_.units, unit, book_.num_symbols(), codes)) return false;
     DequantizeRow<kUnits>(codes, channels, ws_.units, unit, ws_.approx.data());
-    RoundFloats(shape_.dtype, ws_.approx.data(), channels, ws_.decoded.data());
-    if (!CheckRow<kUnits>(shape_.dtype, x, ws_.approx.data(), ws_.decoded.data(), channels, strict_,
+    RoundFloats(shape_.dtype, ws_.approx.data(), channels, ws_.rounded.data());
+    ValuesOfFloats(shape_.dtype, ws_.rounded.data(), channels,
+                   ws_.decoded.data() + size_t{t} * shape_.row_bytes());
+    if (!CheckRow<kUnits>(shape_.dtype, x, ws_.approx.data(), ws_.rounded.data(), channels, strict_,
                           ws_.units, unit)) {
       return false;
     }
   }
+  tile_error_ = WorstErrorOverRadius();
   return true;
 }
 
@@ -130,8 +164,10 @@ void KvcompGroupEncoder::WriteSmallest(uint32_t head) {
   const bool channel_params = unit_ == QuantUnit::kChannel;
   const auto params = ws_.params.first(channel_params ? shape_.channels : 0);
   const uint64_t side_bytes = channel_params ? TileParamsBytes(params) : 0;
-  const PackedPlan packed = PlanPacked(ws_.codes.data(), n);
-  const HuffmanPlan huffman = PlanHuffman(ws_.codes.data(), shape_.tokens, shape_.channels, book_);
+  const uint8_t* const codes = ws_.codes.data();
+  const PackedPlan packed = reference_ ? PlanPacked(codes, n) : PlanPackedCodes(codes, n);
+  const HuffmanPlan huffman = reference_ ? PlanHuffman(codes, shape_.tokens, shape_.channels, book_)
+                                         : PlanHuffmanStreams(codes, shape_.tokens, shape_.channels, book_);
   // By the bytes that each takes in the segment, padding included; of equal ones raw, then packed.
   const bool pack = Stored(side_bytes + packed.bytes) <= Stored(side_bytes + huffman.bytes);
   const uint64_t bytes = side_bytes + (pack ? packed.bytes : huffman.bytes);
@@ -139,13 +175,18 @@ void KvcompGroupEncoder::WriteSmallest(uint32_t head) {
 
   const MutableByteSpan out = payload(head).first(bytes);
   if (channel_params) WriteTileParams(params, out);
+  const MutableByteSpan stream = out.subspan(side_bytes);
   if (pack) {
-    WritePacked(ws_.codes.data(), n, packed, out.subspan(side_bytes));
+    WritePacked(codes, n, packed, stream);
+  } else if (reference_) {
+    WriteHuffman(codes, shape_.tokens, shape_.channels, book_, huffman, stream);
   } else {
-    WriteHuffman(ws_.codes.data(), shape_.tokens, shape_.channels, book_, huffman, out.subspan(side_bytes));
+    WriteHuffmanStreams(codes, shape_.tokens, shape_.channels, book_, huffman, ws_.streams, stream);
   }
-  out_->tiles[head] = {.mode = pack ? kKvcompPacked : kKvcompHuffman, .bytes = static_cast<uint32_t>(bytes)};
-  group_.max_error_over_r = std::max(group_.max_error_over_r, WorstErrorOverRadius());
+  out_->tiles[head] = {.mode = pack ? kKvcompPacked : kKvcompHuffman,
+                       .bytes = static_cast<uint32_t>(bytes),
+                       .decoded_crc = Crc32c(ws_.decoded)};
+  group_.max_error_over_r = std::max(group_.max_error_over_r, tile_error_);
 }
 
 void KvcompGroupEncoder::WriteRaw(uint32_t head, Fallback why) {
@@ -175,9 +216,7 @@ void KvcompGroupEncoder::WriteHeader() {
   group_.max_error_over_r = 0;
 }
 
-void KvcompGroupEncoder::CountCodes() {
-  for (const uint8_t code : ws_.codes) ++histogram_[code];
-}
+void KvcompGroupEncoder::CountCodes() { AddCounts(ws_.codes.data(), ws_.codes.size(), histogram_.data()); }
 
 double KvcompGroupEncoder::WorstErrorOverRadius() const {
   double worst = 0;

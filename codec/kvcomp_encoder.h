@@ -1,5 +1,7 @@
-// Encodes one tile group with codec kvcomp. The reference that other backends reproduce byte for byte: plain
-// loops, IEEE arithmetic in the order of FORMAT.md, "Codec kvcomp".
+// Encodes one tile group with codec kvcomp (FORMAT.md, "Codec kvcomp"). Two stages a tile: values to codes,
+// decoded values and the largest error; then codes to bytes. Each has a scalar reference, plain loops over
+// codec/quantizer.h and codec/tile_payload.h, which other backends reproduce byte for byte, and kernels of
+// codec/simd.
 //
 // Called by kvcomp_codec.cc, which has checked the arguments. Not thread-safe; one object a group.
 //
@@ -9,6 +11,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 #include "codec/codec.h"
 #include "codec/kvcomp_workspace.h"
@@ -27,17 +30,19 @@ class KvcompGroupEncoder {
  private:
   enum class Fallback { kSize, kBound, kNonFinite };  // why a tile is raw
 
-  // Finds the finite tiles, and the range of each token over them.
+  // Finds the finite tiles, and the ranges of the units that heads share over them.
   void ScanTiles();
-  // Parameters of the units that heads share. False where one cannot be quantised.
-  bool ChooseSharedUnits();
-  // Parameters of the channels of the tile in ws_.values. False where one cannot be quantised.
-  bool ChooseChannelUnits();
-  bool SetUnit(uint32_t i, const UnitRange& range);
+  // The ranges of a tile, into ws_.tile_ranges. False where it is not finite.
+  bool ScanTile(uint32_t head);
+  bool ScanTileReference(uint32_t head);
+  // Parameters of num_units_ units. False where one cannot be quantised.
+  bool ChooseUnits(std::span<const UnitRange> ranges);
   void EncodeTile(uint32_t head, bool shared_units_ok);
-  // Codes of the tile in ws_.values. False where a value misses the bound.
+  // The tile to ws_.codes and ws_.decoded, its largest error over r to tile_error_. False where a value
+  // misses the bound.
+  bool Quantize(uint32_t head);
   template <UnitsOfRow kUnits>
-  bool QuantizeTile();
+  bool QuantizeReference(uint32_t head);
   // Writes the tile in ws_.codes in its smallest mode.
   void WriteSmallest(uint32_t head);
   void WriteRaw(uint32_t head, Fallback why);
@@ -59,8 +64,12 @@ class KvcompGroupEncoder {
   const Codebook& book_;
   GroupOutput* const out_;
   KvcompWorkspace ws_;
-  uint32_t num_units_;  // of ws_.units: of the group, or of the tile for channels
-  EncodeStats group_;   // of this group alone
+  uint32_t num_units_;    // of ws_.units: of the group, or of the tile for channels
+  const bool reference_;  // plain loops
+  bool count_codes_ = false;
+  double known_error_ = 0;  // largest error over r that the caller has seen: a smaller one changes nothing
+  double tile_error_ = 0;   // of the tile, or known_error_ where that is larger
+  EncodeStats group_;       // of this group alone
   std::array<uint32_t, kMaxSymbols> histogram_{};
 };
 

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <new>
 #include <span>
+#include <type_traits>
 
 #include "codec/codec.h"
 #include "codec/quantizer.h"
@@ -19,12 +20,14 @@
 namespace kvcompd::codec {
 
 struct KvcompWorkspace {
-  UnitTable units;               // as many as params
-  std::span<UnitParams> params;  // [max(tokens, channels)]
-  std::span<UnitRange> ranges;   // as many as params
-  std::span<float> values;       // [tokens, channels], of one tile
-  std::span<float> approx;       // [channels], x' of one row
-  std::span<float> decoded;      // [channels], y of one row
+  UnitTable units;                   // as many as params
+  std::span<UnitParams> params;      // [max(tokens, channels)]
+  std::span<UnitRange> ranges;       // as many as params
+  std::span<UnitRange> tile_ranges;  // as many, of one tile
+  std::span<float> values;           // [tokens, channels], of one tile
+  std::span<float> approx;           // [channels], x' of one row
+  std::span<float> rounded;          // [channels], y of one row
+  std::span<std::byte> decoded;      // [tokens, channels], y of one tile
   std::span<uint8_t> codes;      // [tokens, channels]; as many readable bytes again as a vector has behind it
   std::span<std::byte> streams;  // for ReadHuffmanStreams
   std::span<uint8_t> finite;     // [heads]
@@ -53,7 +56,9 @@ struct KvcompWorkspace {
     std::span<T> Take(uint64_t n) {
       std::byte* const at = begin ? begin + used : nullptr;
       used += (n * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
-      return at ? std::span<T>(new (at) T[n], n) : std::span<T>();
+      // The workspace's bytes hold objects of these types without a constructor, which would set them all.
+      static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);
+      return at ? std::span<T>(std::launder(reinterpret_cast<T*>(at)), n) : std::span<T>();
     }
   };
 
@@ -65,14 +70,19 @@ struct KvcompWorkspace {
     ws.units.zero = arena->Take<float>(units).data();
     ws.units.step = arena->Take<float>(units).data();
     ws.units.base = arena->Take<float>(units).data();
+    ws.units.reciprocal = arena->Take<float>(units).data();
+    ws.units.clear = arena->Take<float>(units).data();
+    ws.units.doubt = arena->Take<float>(units).data();
     ws.units.radius = arena->Take<double>(units).data();
     ws.units.limit = arena->Take<double>(units).data();
     ws.units.worst = arena->Take<double>(units).data();
     ws.params = arena->Take<UnitParams>(units);
     ws.ranges = arena->Take<UnitRange>(units);
+    ws.tile_ranges = arena->Take<UnitRange>(units);
     ws.values = arena->Take<float>(values);
     ws.approx = arena->Take<float>(shape.channels);
-    ws.decoded = arena->Take<float>(shape.channels);
+    ws.rounded = arena->Take<float>(shape.channels);
+    ws.decoded = arena->Take<std::byte>(shape.tile_bytes());
     ws.codes = arena->Take<uint8_t>(values + kVectorBytes).first(arena->begin ? values : 0);
     ws.streams = arena->Take<std::byte>(HuffmanScratchBytes(shape.tile_bytes(), values));
     ws.finite = arena->Take<uint8_t>(shape.heads);

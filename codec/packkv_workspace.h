@@ -72,6 +72,8 @@ struct PackkvWorkspace {
     ws.units.zero = arena->Take<float>(kTileTokens).data();
     ws.units.step = arena->Take<float>(kTileTokens).data();
     ws.units.base = arena->Take<float>(kTileTokens).data();
+    ws.units.reciprocal = arena->Take<float>(kTileTokens).data();
+    ws.units.clear = arena->Take<float>(kTileTokens).data();
     ws.units.radius = arena->Take<double>(kTileTokens).data();
     ws.units.limit = arena->Take<double>(kTileTokens).data();
     ws.units.worst = arena->Take<double>(kTileTokens).data();

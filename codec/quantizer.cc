@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 
 #include "codec/codebook.h"
 #include "codec/float_format.h"
@@ -27,6 +28,19 @@ uint16_t TruncateToScale(double step) {
 }
 
 float ScaleOf(uint16_t scale) { return std::bit_cast<float>(uint32_t{scale} << 16); }
+
+// x * (1/step), rounded twice, is off the quotient by 2^-23 of it, and the rounded quotient by 2^-24:
+// together less than 2^-22 of any quotient of the unit. None is surely clear (0) where that is much, or where
+// 1/step has no full precision.
+float ClearOf(const UnitParams& params, uint32_t symbols) {
+  constexpr int32_t kMaxQuotient = 1 << 18;
+  // Quotients span zero to zero + largest code, which is below 2 * symbols also where 256 caps the alphabet.
+  const int32_t last = params.zero + 2 * static_cast<int32_t>(symbols);
+  const int32_t largest = std::max(std::abs(params.zero), std::abs(last)) + 1;
+  const int exp = params.scale >> 7;
+  if (largest > kMaxQuotient || exp < 127 - 100 || exp > 127 + 100) return 0;
+  return 0.5f - static_cast<float>(largest) * 0x1p-22f;  // exact: largest * 2^-22 has 18 bits
+}
 
 float ConstantOf(DType dtype, int32_t zero) { return FloatOfBits(dtype, static_cast<uint16_t>(zero)); }
 
@@ -99,6 +113,8 @@ void UnitTable::SetEncode(size_t i, DType dtype, const UnitParams& params, uint3
   radius[i] = r;
   limit[i] = strict ? r : r * kSlack;
   worst[i] = 0;
+  reciprocal[i] = constant ? 0 : 1.0f / step[i];
+  clear[i] = constant ? 1.0f : ClearOf(params, symbols);
 }
 
 void UnitTable::SetDecode(size_t i, DType dtype, const UnitParams& params) {

@@ -65,6 +65,11 @@ struct UnitTable {
   double* limit = nullptr;   // bound without its ulp term
   double* worst = nullptr;   // max |x-y| so far
 
+  // Of codec/simd/kvcomp_quantize.h.
+  float* reciprocal = nullptr;  // 1 / divisor
+  float* clear = nullptr;  // how far x * reciprocal may be from an integer to surely round to the quotient's
+  float* doubt = nullptr;  // scratch: |x-y| up to this needs no second look
+
   // For encode: all arrays. symbols: the alphabet.
   void SetEncode(size_t i, DType dtype, const UnitParams& params, uint32_t symbols, double r, bool strict);
   // For decode: zero, step and base only.

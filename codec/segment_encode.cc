@@ -135,6 +135,10 @@ absl::Status Encoder::FinishTile(uint32_t head, uint32_t g, const GroupOutput& o
     return absl::OkStatus();
   }
   tile.encoded_crc = ExtendCrc32c(place_crc, payload);
+  if (written.decoded_crc.has_value()) {
+    tile.decoded_crc = *written.decoded_crc;
+    return absl::OkStatus();
+  }
   const MutableByteSpan decoded = workspace_.subspan(codec_workspace_bytes_, group.tile_bytes());
   const absl::Status status =
       codec_.DecodeTile(group, output.header.first(output.header_bytes), written.mode, payload, params_.book,

@@ -64,42 +64,49 @@ absl::Status ReadHuffmanDirectory(ByteSpan payload, const StreamLayout& layout, 
   return absl::OkStatus();
 }
 
+void SizeHuffmanPlan(const StreamLayout& layout, HuffmanPlan* plan) {
+  uint64_t total = 0;
+  uint32_t longest = 0;
+  plan->base = UINT32_MAX;
+  for (uint32_t i = 0; i < layout.streams; ++i) {
+    const uint32_t bits = plan->stream_bits[i];
+    plan->base = std::min(plan->base, bits);
+    longest = std::max(longest, bits);
+    total += bits;
+  }
+  plan->width = std::bit_width(longest - plan->base);
+  plan->bytes = kHuffmanFixedBytes + BytesOfBits(uint64_t{layout.streams} * plan->width) + BytesOfBits(total);
+}
+
 HuffmanPlan PlanHuffman(const uint8_t* codes, uint32_t tokens, uint32_t channels, const Codebook& book) {
   const StreamLayout layout(tokens);
   const uint8_t* const lengths = book.lengths().data();
   HuffmanPlan plan;
-  uint64_t total = 0;
-  uint32_t longest = 0;
-  plan.base = UINT32_MAX;
   for (uint32_t i = 0; i < layout.streams; ++i) {
     const uint32_t n = layout.tokens_of(i) * channels;
-    uint32_t bits = 0;
-    for (uint32_t k = 0; k < n; ++k) bits += lengths[codes[k]];
+    for (uint32_t k = 0; k < n; ++k) plan.stream_bits[i] += lengths[codes[k]];
     codes += n;
-    plan.stream_bits[i] = bits;
-    plan.base = std::min(plan.base, bits);
-    longest = std::max(longest, bits);
-    total += bits;
   }
-  plan.width = std::bit_width(longest - plan.base);
-  plan.bytes = kHuffmanFixedBytes + BytesOfBits(uint64_t{layout.streams} * plan.width) + BytesOfBits(total);
+  SizeHuffmanPlan(layout, &plan);
   return plan;
 }
 
-void WriteHuffman(const uint8_t* codes, uint32_t tokens, uint32_t channels, const Codebook& book,
-                  const HuffmanPlan& plan, MutableByteSpan out) {
-  const StreamLayout layout(tokens);
+MutableByteSpan WriteHuffmanDirectory(const StreamLayout& layout, const HuffmanPlan& plan,
+                                      MutableByteSpan out) {
   const auto base = static_cast<uint16_t>(plan.base);
   const auto width = static_cast<uint8_t>(plan.width);
   std::memcpy(out.data(), &base, 2);
   std::memcpy(out.data() + 2, &width, 1);
   BitWriter directory(out.subspan(kHuffmanFixedBytes));
   for (uint32_t i = 0; i < layout.streams; ++i) directory.Put(plan.stream_bits[i] - plan.base, plan.width);
-  std::byte* const streams = directory.Finish();
+  return out.subspan(static_cast<size_t>(directory.Finish() - out.data()));
+}
 
+void WriteHuffman(const uint8_t* codes, uint32_t tokens, uint32_t channels, const Codebook& book,
+                  const HuffmanPlan& plan, MutableByteSpan out) {
   const uint16_t* const code_of = book.codes().data();
   const uint8_t* const length_of = book.lengths().data();
-  BitWriter bits(out.subspan(static_cast<size_t>(streams - out.data())));
+  BitWriter bits(WriteHuffmanDirectory(StreamLayout(tokens), plan, out));
   const uint32_t n = tokens * channels;  // the streams follow each other without padding
   for (uint32_t k = 0; k < n; ++k) bits.Put(code_of[codes[k]], length_of[codes[k]]);
   bits.Finish();
@@ -124,17 +131,21 @@ absl::Status ReadHuffman(ByteSpan payload, uint32_t tokens, uint32_t channels, c
   return absl::OkStatus();
 }
 
+PackedPlan PackedPlanOf(uint32_t least_code, uint32_t largest_code, uint32_t n) {
+  PackedPlan plan;
+  plan.base = least_code;
+  plan.width = std::bit_width(largest_code - least_code);
+  plan.bytes = kPackedFixedBytes + BytesOfBits(uint64_t{n} * plan.width);
+  return plan;
+}
+
 PackedPlan PlanPacked(const uint8_t* codes, uint32_t n) {
   uint8_t low = 0xff, high = 0;
   for (uint32_t i = 0; i < n; ++i) {
     low = std::min(low, codes[i]);
     high = std::max(high, codes[i]);
   }
-  PackedPlan plan;
-  plan.base = low;
-  plan.width = std::bit_width(static_cast<uint32_t>(high - low));
-  plan.bytes = kPackedFixedBytes + BytesOfBits(uint64_t{n} * plan.width);
-  return plan;
+  return PackedPlanOf(low, high, n);
 }
 
 void WritePacked(const uint8_t* codes, uint32_t n, const PackedPlan& plan, MutableByteSpan out) {

@@ -1,6 +1,6 @@
 // Codes of one tile as bytes: Huffman streams, or packed at a fixed width (FORMAT.md, "Codec kvcomp").
 //
-// The scalar reference: codec/simd/huffman_streams.h reads the streams several at a time.
+// The scalar reference of codec/simd/huffman_streams.h, which reads, and codec/simd/huffman_writer.h.
 //
 // Called by kvcomp_encoder.cc and kvcomp_codec.cc. Pure functions over the caller's memory.
 //
@@ -53,6 +53,12 @@ struct HuffmanDirectory {
 // bit.
 absl::Status ReadHuffmanDirectory(ByteSpan payload, const StreamLayout& layout, HuffmanDirectory* directory);
 
+// Fills in the plan's other fields from stream_bits.
+void SizeHuffmanPlan(const StreamLayout& layout, HuffmanPlan* plan);
+// Writes what precedes the streams; returns their place. out: plan.bytes.
+MutableByteSpan WriteHuffmanDirectory(const StreamLayout& layout, const HuffmanPlan& plan,
+                                      MutableByteSpan out);
+
 // codes: [tokens, channels], each under book.num_symbols(); tokens: 1 to 64.
 HuffmanPlan PlanHuffman(const uint8_t* codes, uint32_t tokens, uint32_t channels, const Codebook& book);
 // out: plan.bytes.
@@ -68,6 +74,7 @@ struct PackedPlan {
   uint64_t bytes = 0;
 };
 
+PackedPlan PackedPlanOf(uint32_t least_code, uint32_t largest_code, uint32_t n);
 PackedPlan PlanPacked(const uint8_t* codes, uint32_t n);  // n: 1 or more
 void WritePacked(const uint8_t* codes, uint32_t n, const PackedPlan& plan, MutableByteSpan out);
 // DATA_LOSS: bytes that WritePacked does not write, or a code that is not under `symbols`.
