@@ -80,7 +80,8 @@ std::string TensorNote(uint8_t tensor) { return tensor == 1 ? "K" : tensor == 2 
 
 std::string CodecNote(uint8_t codec) {
   const auto id = static_cast<CodecId>(codec);
-  return id == CodecId::kRaw || id == CodecId::kKvcomp ? std::string(CodecName(id)) : "not known";
+  const std::string_view name = CodecName(id);
+  return name == "unknown" ? "not known" : std::string(name);
 }
 
 ByteSpan Prefix(ByteSpan bytes, uint64_t size) {
