@@ -21,7 +21,7 @@ RansTables Tables(uint32_t prob_bits, uint32_t symbols, uint32_t contexts) {
   for (uint32_t c = 0; c < contexts; ++c) {
     std::vector<uint64_t> counts(symbols);
     for (uint32_t s = 0; s < symbols; ++s)
-      counts[(s + c) % symbols] = (uint64_t{1} << 32) >> (s * (c + 1) / 2);
+      counts[(s + c) % symbols] = (uint64_t{1} << 32) >> std::min(s * (c + 1) / 2, 32u);
     const auto f = RansFrequencies(counts, prob_bits);
     frequencies.insert(frequencies.end(), f.begin(), f.end());
   }
