@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/ctl/bound_check.h"
+#include "codec/base/crc32c.h"
 #include "codec/base/profile.h"
 #include "codec/codec.h"
 #include "codec/float_format.h"
@@ -62,6 +63,9 @@ class CodecSuite : public ::testing::TestWithParam<std::tuple<const char*, DType
       EXPECT_TRUE(tile.ok()) << tile.status();
       if (!tile.ok()) return coded;
       EXPECT_TRUE(dirty.ok() && *tile == *dirty) << "decoding depends on what the buffers held";
+      if (const auto crc = coded.group.decoded_crcs[h]; crc.has_value()) {
+        EXPECT_EQ(*crc, Crc32c(AsBytes(*tile))) << "the encoder handed over other values' CRC";
+      }
       coded.values += *tile;
     }
     return coded;

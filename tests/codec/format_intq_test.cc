@@ -1,6 +1,4 @@
 // Holds the example of codec intq in codec/FORMAT.md, read as data, against the code.
-#include <fstream>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -9,35 +7,12 @@
 #include "codec/codec.h"
 #include "codec/intq_codec.h"
 #include "gtest/gtest.h"
+#include "tests/codec/format_text.h"
 #include "tests/codec/group_coding.h"
 #include "tests/codec/kv_samples.h"
 
 namespace kvcompd::codec {
 namespace {
-
-std::string Format() {
-  std::ifstream file("codec/FORMAT.md");
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-// The hexadecimal digits of the code block after a comment, without notes.
-std::string ExampleHex(const std::string& comment) {
-  const std::string text = Format();
-  const size_t at = text.find("<!-- " + comment);
-  EXPECT_NE(at, std::string::npos) << comment;
-  if (at == std::string::npos) return "";
-  const size_t begin = text.find("```\n", at) + 4;
-  std::istringstream lines(text.substr(begin, text.find("```", begin) - begin));
-  std::string hex;
-  for (std::string line; std::getline(lines, line);) {
-    line = line.substr(0, line.find('#'));
-    std::erase(line, ' ');
-    hex += line;
-  }
-  return hex;
-}
 
 TEST(FormatIntq, Example) {
   std::vector<float> values;
@@ -50,7 +25,7 @@ TEST(FormatIntq, Example) {
   ASSERT_TRUE(group.ok()) << group.status();
   EXPECT_EQ(group->header, "");
   EXPECT_EQ(static_cast<int>(group->modes[0]), 4);
-  EXPECT_EQ(HexOf(group->payloads[0]), ExampleHex("example: intq"));
+  EXPECT_EQ(HexOf(group->payloads[0]), kvcompd::testing::FormatHex("example: intq"));
   const auto tile = kvcompd::testing::DecodeTile(codec, shape, *group, 0);
   ASSERT_TRUE(tile.ok()) << tile.status();
   // 1 + code * 0.466796875 and 9 + code * 0.466796875, to 8 bits.
@@ -60,7 +35,7 @@ TEST(FormatIntq, Example) {
 }
 
 TEST(FormatIntq, ModesAreThoseOfTheTable) {
-  const std::string text = Format();
+  const std::string text = kvcompd::testing::FormatText();
   const auto names = FindCodec(CodecId::kIntq)->mode_names();
   std::string row = "| intq | 0 raw";
   for (const uint32_t bits : {2u, 4u, 8u}) {

@@ -1,7 +1,5 @@
 // Holds the kvcomp parts of codec/FORMAT.md, read as data, against the code.
-#include <fstream>
 #include <map>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -11,33 +9,16 @@
 #include "codec/kvcomp_header.h"
 #include "codec/tile_payload.h"
 #include "gtest/gtest.h"
+#include "tests/codec/format_text.h"
 #include "tests/codec/group_coding.h"
 #include "tests/codec/kv_samples.h"
 
 namespace kvcompd::codec {
 namespace {
 
-// Lines of the code block after a comment, without notes.
-std::vector<std::string> Lines(const std::string& comment) {
-  std::ifstream file("codec/FORMAT.md");
-  std::stringstream stream;
-  stream << file.rdbuf();
-  const std::string text = stream.str();
-  const size_t at = text.find("<!-- " + comment);
-  EXPECT_NE(at, std::string::npos) << comment;
-  if (at == std::string::npos) return {};
-  const size_t begin = text.find("```\n", at) + 4;
-  std::vector<std::string> lines;
-  for (const auto line :
-       absl::StrSplit(text.substr(begin, text.find("```", begin) - begin), '\n', absl::SkipEmpty())) {
-    lines.emplace_back(line.substr(0, line.find('#')));
-  }
-  return lines;
-}
-
 std::map<std::string, std::string> Vectors(const std::string& comment) {
   std::map<std::string, std::string> vectors;
-  for (const std::string& line : Lines(comment)) {
+  for (const std::string& line : kvcompd::testing::FormatLines(comment)) {
     const size_t at = line.rfind(" = ");
     vectors[line.substr(0, at)] = line.substr(at + 3);
   }
@@ -86,7 +67,7 @@ TEST(FormatKvcomp, Example) {
   const auto group = kvcompd::testing::EncodeGroup(
       codec, shape, kvcompd::testing::ToBytes(shape.dtype, values), {.profile = profile});
   ASSERT_TRUE(group.ok());
-  const auto lines = Lines("example: kvcomp");
+  const auto lines = kvcompd::testing::FormatLines("example: kvcomp");
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ("header" + HexOf(group->header), Hex(lines[0]));
   EXPECT_EQ("payload" + HexOf(group->payloads[0]), Hex(lines[1]));
@@ -105,7 +86,7 @@ TEST(FormatKvcomp, StreamsExample) {
   const HuffmanPlan plan = PlanHuffman(codes.data(), 4, 1, book);
   std::vector<std::byte> out(plan.bytes);
   WriteHuffman(codes.data(), 4, 1, book, plan, out);
-  const auto lines = Lines("example: streams");
+  const auto lines = kvcompd::testing::FormatLines("example: streams");
   ASSERT_EQ(lines.size(), 1u);
   EXPECT_EQ(HexOf(AsChars(out)), Hex(lines[0]));
 }

@@ -1,6 +1,4 @@
 // Holds the examples and tables of codec lossless in codec/FORMAT.md, read as data, against the code.
-#include <fstream>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -9,34 +7,12 @@
 #include "codec/exponent_classes.h"
 #include "codec/lossless_codec.h"
 #include "gtest/gtest.h"
+#include "tests/codec/format_text.h"
 #include "tests/codec/group_coding.h"
 #include "tests/codec/kv_samples.h"
 
 namespace kvcompd::codec {
 namespace {
-
-// The lines of the code block after a comment, without notes.
-std::vector<std::string> Lines(const std::string& comment) {
-  std::ifstream file("codec/FORMAT.md");
-  std::stringstream stream;
-  stream << file.rdbuf();
-  const std::string text = stream.str();
-  const size_t at = text.find("<!-- " + comment);
-  EXPECT_NE(at, std::string::npos) << comment;
-  if (at == std::string::npos) return {};
-  const size_t begin = text.find("```\n", at) + 4;
-  std::istringstream block(text.substr(begin, text.find("```", begin) - begin));
-  std::vector<std::string> lines;
-  for (std::string line; std::getline(block, line);) lines.push_back(line.substr(0, line.find('#')));
-  return lines;
-}
-
-std::string ExampleHex(const std::string& comment) {
-  std::string hex;
-  for (const std::string& line : Lines(comment)) hex += line;
-  std::erase(hex, ' ');
-  return hex;
-}
 
 void CheckExample(const std::string& name, TileMode mode) {
   std::vector<float> values;
@@ -49,7 +25,7 @@ void CheckExample(const std::string& name, TileMode mode) {
   ASSERT_TRUE(group.ok()) << group.status();
   EXPECT_EQ(group->header, "");
   EXPECT_EQ(group->modes[0], mode);
-  EXPECT_EQ(HexOf(group->payloads[0]), ExampleHex("example: lossless " + name));
+  EXPECT_EQ(HexOf(group->payloads[0]), kvcompd::testing::FormatHex("example: lossless " + name));
   const auto tile = kvcompd::testing::DecodeTile(codec, shape, *group, 0);
   ASSERT_TRUE(tile.ok()) << tile.status();
   EXPECT_EQ(*tile, bytes);
@@ -59,7 +35,7 @@ TEST(FormatLossless, FastExample) { CheckExample("fast", kLosslessFast); }
 TEST(FormatLossless, DenseExample) { CheckExample("dense", kLosslessDense); }
 
 TEST(FormatLossless, Classes) {
-  const auto lines = Lines("vector: classes");
+  const auto lines = kvcompd::testing::FormatLines("vector: classes");
   const auto frequencies = ExponentClassFrequencies();
   ASSERT_EQ(lines.size(), kExponentClasses);
   for (uint32_t c = 0; c < kExponentClasses; ++c) {
@@ -75,7 +51,7 @@ TEST(FormatLossless, Classes) {
 }
 
 TEST(FormatLossless, MeanDepths) {
-  const auto lines = Lines("vector: mean depths");
+  const auto lines = kvcompd::testing::FormatLines("vector: mean depths");
   ASSERT_EQ(lines.size(), 1u);
   std::istringstream numbers(lines[0]);
   for (uint32_t shape = 0; shape < kExponentShapes; ++shape) {

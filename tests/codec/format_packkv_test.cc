@@ -1,41 +1,16 @@
 // Holds the example of codec packkv in codec/FORMAT.md, read as data, against the code.
-#include <fstream>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "codec/base/profile.h"
 #include "codec/codec.h"
 #include "gtest/gtest.h"
+#include "tests/codec/format_text.h"
 #include "tests/codec/group_coding.h"
 #include "tests/codec/kv_samples.h"
 
 namespace kvcompd::codec {
 namespace {
-
-std::string Format() {
-  std::ifstream file("codec/FORMAT.md");
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-// The hexadecimal digits of the code block after a comment, without notes.
-std::string ExampleHex(const std::string& comment) {
-  const std::string text = Format();
-  const size_t at = text.find("<!-- " + comment);
-  EXPECT_NE(at, std::string::npos) << comment;
-  if (at == std::string::npos) return "";
-  const size_t begin = text.find("```\n", at) + 4;
-  std::istringstream lines(text.substr(begin, text.find("```", begin) - begin));
-  std::string hex;
-  for (std::string line; std::getline(lines, line);) {
-    line = line.substr(0, line.find('#'));
-    std::erase(line, ' ');
-    hex += line;
-  }
-  return hex;
-}
 
 TEST(FormatPackkv, Example) {
   std::vector<float> values;
@@ -49,7 +24,7 @@ TEST(FormatPackkv, Example) {
                                     {.profile = Profile::Parse("packkv:rel_k=0.25,pack=4").value()});
   ASSERT_TRUE(group.ok()) << group.status();
   EXPECT_EQ(static_cast<int>(group->modes[0]), 1);
-  EXPECT_EQ(HexOf(group->header) + HexOf(group->payloads[0]), ExampleHex("example: packkv"));
+  EXPECT_EQ(HexOf(group->header) + HexOf(group->payloads[0]), kvcompd::testing::FormatHex("example: packkv"));
   EXPECT_EQ(group->payloads[1], group->payloads[0]);
   const auto tile = kvcompd::testing::DecodeTile(codec, shape, *group, 0);
   ASSERT_TRUE(tile.ok()) << tile.status();

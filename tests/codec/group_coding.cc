@@ -33,6 +33,7 @@ absl::StatusOr<EncodedGroup> EncodeGroup(const codec::Codec& codec, const codec:
   group.header = AsChars(ByteSpan(header).first(out.header_bytes));
   for (uint32_t h = 0; h < shape.heads; ++h) {
     group.modes.push_back(tiles[h].mode);
+    group.decoded_crcs.push_back(tiles[h].decoded_crc);
     group.payloads.emplace_back(
         AsChars(ByteSpan(payload).subspan(size_t{h} * out.payload_stride, tiles[h].bytes)));
   }

@@ -5,6 +5,7 @@
 #ifndef KVCOMPD_TESTS_CODEC_GROUP_CODING_H_
 #define KVCOMPD_TESTS_CODEC_GROUP_CODING_H_
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +19,7 @@ struct EncodedGroup {
   std::string header;
   std::vector<codec::TileMode> modes;
   std::vector<std::string> payloads;
+  std::vector<std::optional<uint32_t>> decoded_crcs;  // where the codec hands them over
   codec::EncodeStats stats;
   std::vector<uint32_t> histogram = std::vector<uint32_t>(256, 0);
 
