@@ -19,7 +19,7 @@ SymbolRunTable::SymbolRunTable(std::span<const uint16_t> decode_table) {
     if (count == 0) {
       symbols = decode_table[index] >> 8 | uint64_t{decode_table[index + kEntries]} >> 8 << 8;
     }
-    entries_[index] = symbols | uint64_t{bits} << kRunShift | uint64_t{count} << (kRunShift + kCountShift);
+    entries_[index] = bits | symbols << kSymbolsShift | uint64_t{count} << kCountShift;
   }
 }
 

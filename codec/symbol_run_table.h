@@ -6,7 +6,7 @@
 //
 //   const SymbolRunTable table(book.decode_table());
 //   const uint64_t run = table.entries()[next_bits & (SymbolRunTable::kEntries - 1)];
-//   // SymbolRunTable::Count(run) symbols in the low bytes of `run`, SymbolRunTable::Bits(run) bits
+//   // SymbolRunTable::Count(run) symbols, the first in byte 1 of `run`; SymbolRunTable::Bits(run) bits
 #ifndef KVCOMPD_CODEC_SYMBOL_RUN_TABLE_H_
 #define KVCOMPD_CODEC_SYMBOL_RUN_TABLE_H_
 
@@ -25,16 +25,15 @@ class SymbolRunTable {
   // decode_table: that of a Codebook, symbol << 8 | length for every value of the next max_bits bits.
   explicit SymbolRunTable(std::span<const uint16_t> decode_table);
 
-  // An entry: symbols in bytes 0 to 5, then bits (6 bits) and count of the run; both 0 where the next code
-  // has 12 bits: then bytes 0 and 1 are its symbol for either value of the twelfth bit.
+  // An entry: in byte 0 the bits of the run, where a shift of 64 bits finds them without another step; then
+  // its symbols, and in byte 7 their count. Bits and count are 0 where the next code has 12 bits: then bytes
+  // 1 and 2 are its symbol for either value of the twelfth bit.
   const uint64_t* entries() const { return entries_.data(); }
 
-  static constexpr uint32_t kRunShift = 8 * kMaxRun;
-  static constexpr uint32_t kCountShift = 6;  // above kRunShift
-  static constexpr uint32_t Bits(uint64_t entry) { return (entry >> kRunShift) & 63; }
-  static constexpr uint32_t Count(uint64_t entry) {
-    return static_cast<uint32_t>(entry >> (kRunShift + kCountShift));
-  }
+  static constexpr uint32_t kSymbolsShift = 8;
+  static constexpr uint32_t kCountShift = 56;
+  static constexpr uint32_t Bits(uint64_t entry) { return entry & 0xff; }
+  static constexpr uint32_t Count(uint64_t entry) { return static_cast<uint32_t>(entry >> kCountShift); }
 
  private:
   std::array<uint64_t, kEntries> entries_;

@@ -3,7 +3,7 @@
 // Included by kernel sources, once for every target of foreach_target.h, before their HWY_BEFORE_NAMESPACE();
 // the functions stand in kvcompd::codec::HWY_NAMESPACE. Pure functions; pointers need no alignment.
 //
-//   if (CanLookUpElements(symbols)) LookUpElements(table, symbols, codes, n, out);
+//   if (CanLookUpElements<T>(symbols)) LookUpElements(table, symbols, codes, n, out);
 #include "hwy/highway.h"
 
 #if defined(KVCOMPD_CODEC_SIMD_ELEMENT_LOOKUP_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -20,13 +20,18 @@ HWY_BEFORE_NAMESPACE();
 namespace kvcompd::codec {
 namespace HWY_NAMESPACE {
 
-#if HWY_TARGET <= HWY_AVX3_DL
+#if HWY_TARGET <= HWY_AVX3
 
-HWY_INLINE constexpr bool CanLookUpElements(uint32_t symbols) { return symbols <= 128; }
+// T: the element, uint8_t or uint16_t.
+template <typename T>
+HWY_INLINE constexpr bool CanLookUpElements(uint32_t symbols) {
+  return symbols <= 128 && (sizeof(T) == 2 || HWY_TARGET <= HWY_AVX3_DL);
+}
 
 // A table of as many registers as `kSymbols` elements take.
 template <uint32_t kSymbols>
 struct TableOf16 {
+  TableOf16() = default;
   HWY_INLINE explicit TableOf16(const uint16_t* table) {
     for (uint32_t k = 0; k < kSymbols / 32; ++k) part[k] = _mm512_loadu_si512(table + 32 * k);
   }
@@ -52,6 +57,7 @@ HWY_INLINE void LookUpElementsOf(const uint16_t* table, const uint8_t* codes, si
 }
 template <uint32_t kSymbols>
 HWY_INLINE void LookUpElementsOf(const uint8_t* table, const uint8_t* codes, size_t n, uint8_t* out) {
+#if HWY_TARGET <= HWY_AVX3_DL
   const __m512i low = _mm512_loadu_si512(table);
   const __m512i high = _mm512_loadu_si512(table + (kSymbols > 64 ? 64 : 0));
   for (size_t i = 0; i < n; i += 64) {
@@ -61,6 +67,9 @@ HWY_INLINE void LookUpElementsOf(const uint8_t* table, const uint8_t* codes, siz
         out + i, mask,
         kSymbols > 64 ? _mm512_permutex2var_epi8(low, code, high) : _mm512_permutexvar_epi8(code, low));
   }
+#else
+  (void)table, (void)codes, (void)n, (void)out;  // CanLookUpElements is false
+#endif
 }
 
 // out[i] = table[codes[i]], i < n; `symbols` elements of the table's 128 are looked at, and 64 bytes of codes
@@ -74,7 +83,10 @@ HWY_INLINE void LookUpElements(const T* table, uint32_t symbols, const uint8_t* 
 
 #else  // no permutations of more than 16 bytes
 
-HWY_INLINE constexpr bool CanLookUpElements(uint32_t) { return false; }
+template <typename T>
+HWY_INLINE constexpr bool CanLookUpElements(uint32_t) {
+  return false;
+}
 template <typename T>
 HWY_INLINE void LookUpElements(const T*, uint32_t, const uint8_t*, size_t, T*) {}
 

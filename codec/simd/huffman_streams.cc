@@ -8,6 +8,7 @@
 // clang-format on
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "codec/symbol_run_table.h"
@@ -16,6 +17,7 @@
 #ifndef KVCOMPD_CODEC_SIMD_HUFFMAN_STREAMS_ONCE_
 #define KVCOMPD_CODEC_SIMD_HUFFMAN_STREAMS_ONCE_
 namespace kvcompd::codec {
+namespace {
 
 constexpr uint32_t kRuns = 4;
 constexpr size_t kSlackBytes = 64;  // behind the bits and behind each run's codes
@@ -27,58 +29,68 @@ struct BitRun {
   uint8_t* end;
 };
 
+}  // namespace
 }  // namespace kvcompd::codec
 #endif  // KVCOMPD_CODEC_SIMD_HUFFMAN_STREAMS_ONCE_
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcompd::codec {
 namespace HWY_NAMESPACE {
+namespace {  // other kernels have functions of these names
 
 constexpr uint32_t kLooksPerRound = 5;  // of 11 bits each: an unaligned word has 57
-static_assert(kLooksPerRound * SymbolRunTable::kIndexBits <= 57);
+static_assert(kLooksPerRound * SymbolRunTable::kIndexBits + 1 <= 57);  // the last may be a code of 12 bits
+// Set in a word of bits, it says how far the word has been shifted.
+constexpr uint64_t kTopBit = uint64_t{1} << 63;
 static_assert(kLooksPerRound * SymbolRunTable::kMaxRun + 8 <= kSlackBytes);
 
-// One look: symbols to *out, of which only those of the run stay. Returns the run's bits and count.
-HWY_INLINE uint64_t Look(const uint64_t* entries, uint64_t* window, uint8_t** out) {
-  const uint64_t entry = entries[*window & (SymbolRunTable::kEntries - 1)];
-  std::memcpy(*out, &entry, sizeof entry);
-  const uint64_t run = entry >> SymbolRunTable::kRunShift;
-  *window >>= run & 63;
-  *out += run >> SymbolRunTable::kCountShift;
-  return run;
-}
-
-// kLooksPerRound looks, or fewer and a code of 12 bits. bits: `bytes` of them, then 8 zeros; what is read
+// Reads on in kCount runs at once: kLooksPerRound looks each, or fewer and a code of 12 bits. A look waits
+// for the one before it in its run, so the runs take turns. bits: `bytes` of them, then 8 zeros; what is read
 // beyond is zeros, too.
-HWY_INLINE void ReadRound(const uint64_t* entries, const std::byte* bits, uint64_t bytes, BitRun* run) {
-  uint64_t window;
-  std::memcpy(&window, bits + std::min(run->bit / 8, bytes), sizeof window);
-  window >>= run->bit % 8;
-  uint8_t* out = run->out;
-  uint64_t sum = 0, last = 0;
-  for (uint32_t k = 0; k < kLooksPerRound; ++k) sum += last = Look(entries, &window, &out);
-  // The low 6 bits of the sum are that of the bits, at most 55.
-  run->bit += sum & 63;
-  if (HWY_UNLIKELY(last == 0)) {  // the looks stand still before a code of 12 bits
-    const uint64_t entry = entries[window & (SymbolRunTable::kEntries - 1)];
-    const uint32_t last_bit = (window >> SymbolRunTable::kIndexBits) & 1;
-    *out++ = static_cast<uint8_t>(entry >> (8 * last_bit));
-    run->bit += SymbolRunTable::kIndexBits + 1;
+template <uint32_t kCount>
+HWY_INLINE void ReadRound(const uint64_t* entries, const std::byte* bits, uint64_t bytes, BitRun* runs) {
+  uint64_t window[kCount], entry[kCount];
+  uint8_t* out[kCount];
+#pragma GCC unroll 8
+  for (uint32_t r = 0; r < kCount; ++r) {
+    std::memcpy(&window[r], bits + std::min(runs[r].bit / 8, bytes), sizeof window[r]);
+    window[r] = window[r] >> (runs[r].bit % 8) | kTopBit;
+    out[r] = runs[r].out;
   }
-  run->out = out;
+#pragma GCC unroll 8
+  for (uint32_t k = 0; k < kLooksPerRound; ++k) {
+#pragma GCC unroll 8
+    for (uint32_t r = 0; r < kCount; ++r) {
+      entry[r] = entries[window[r] & (SymbolRunTable::kEntries - 1)];
+      window[r] >>= entry[r] & 63;
+      const uint64_t symbols = entry[r] >> SymbolRunTable::kSymbolsShift;
+      std::memcpy(out[r], &symbols,
+                  sizeof symbols);  // what is no symbol of the run is overwritten by the next
+      out[r] += SymbolRunTable::Count(entry[r]);
+    }
+  }
+#pragma GCC unroll 8
+  for (uint32_t r = 0; r < kCount; ++r) {
+    runs[r].bit += static_cast<uint32_t>(std::countl_zero(window[r]));
+    if (HWY_UNLIKELY(SymbolRunTable::Count(entry[r]) ==
+                     0)) {  // the looks stand still before a code of 12 bits
+      const uint32_t last_bit = (window[r] >> SymbolRunTable::kIndexBits) & 1;
+      *out[r]++ = static_cast<uint8_t>(entry[r] >> (SymbolRunTable::kSymbolsShift + 8 * last_bit));
+      runs[r].bit += SymbolRunTable::kIndexBits + 1;
+    }
+    runs[r].out = out[r];
+  }
 }
 
 void ReadRuns(const SymbolRunTable& table, const std::byte* bits, uint64_t bytes, BitRun* runs) {
   const uint64_t* const entries = table.entries();
-  BitRun a = runs[0], b = runs[1], c = runs[2], d = runs[3];
-  while (a.out < a.end && b.out < b.end && c.out < c.end && d.out < d.end) {
-    ReadRound(entries, bits, bytes, &a);
-    ReadRound(entries, bits, bytes, &b);
-    ReadRound(entries, bits, bytes, &c);
-    ReadRound(entries, bits, bytes, &d);
+  static_assert(kRuns == 4);
+  while (runs[0].out < runs[0].end && runs[1].out < runs[1].end && runs[2].out < runs[2].end &&
+         runs[3].out < runs[3].end) {
+    ReadRound<kRuns>(entries, bits, bytes, runs);
   }
-  for (BitRun* run : {&a, &b, &c, &d}) {
-    while (run->out < run->end) ReadRound(entries, bits, bytes, run);
+  for (uint32_t r = 0; r < kRuns; ++r) {
+    while (runs[r].out < runs[r].end) ReadRound<1>(entries, bits, bytes, &runs[r]);
   }
 }
 
@@ -93,6 +105,7 @@ bool StreamsEndWhereTheyShould(const Codebook& book, const StreamLayout& layout,
   return right;
 }
 
+}  // namespace
 // NOLINTNEXTLINE(google-readability-namespace-comments)
 }  // namespace HWY_NAMESPACE
 }  // namespace kvcompd::codec

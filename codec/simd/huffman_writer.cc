@@ -14,6 +14,7 @@
 #ifndef KVCOMPD_CODEC_SIMD_HUFFMAN_WRITER_ONCE_
 #define KVCOMPD_CODEC_SIMD_HUFFMAN_WRITER_ONCE_
 namespace kvcompd::codec {
+namespace {
 
 static_assert(kMaxCodeBits == 12, "a code and its length share 16 bits, and four codes 48");
 
@@ -57,12 +58,14 @@ class WordWriter {
   uint64_t count_ = 0;  // of pending_, under 8
 };
 
+}  // namespace
 }  // namespace kvcompd::codec
 #endif  // KVCOMPD_CODEC_SIMD_HUFFMAN_WRITER_ONCE_
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcompd::codec {
 namespace HWY_NAMESPACE {
+namespace {  // other kernels have functions of these names
 
 void StreamBits(const uint8_t* codes, const StreamLayout& layout, uint32_t channels, const Codebook& book,
                 uint32_t* bits) {
@@ -124,19 +127,38 @@ HWY_INLINE JoinedCodes JoinQuads(JoinedCodes pairs) {
           _mm512_add_epi64(first_lengths, _mm512_srli_epi64(pairs.lengths, 32))};
 }
 
+// Two neighbouring lanes to the lower one, eight codes. Only where all of them take at most 56 bits; else
+// false.
+HWY_INLINE bool JoinOctets(JoinedCodes quads, JoinedCodes* octets) {
+  const __m512i upper_lengths = _mm512_bsrli_epi128(quads.lengths, 8);
+  octets->lengths = _mm512_add_epi64(quads.lengths, upper_lengths);
+  octets->bits =
+      _mm512_or_si512(quads.bits, _mm512_sllv_epi64(_mm512_bsrli_epi128(quads.bits, 8), quads.lengths));
+  return _mm512_cmpgt_epi64_mask(octets->lengths, _mm512_set1_epi64(56)) == 0;
+}
+
+HWY_INLINE void PutLanes(JoinedCodes codes, int step, WordWriter* out) {
+  HWY_ALIGN uint64_t bits[8], counts[8];
+  _mm512_store_si512(bits, codes.bits);
+  _mm512_store_si512(counts, codes.lengths);
+  for (int k = 0; k < 8; k += step) out->Put({bits[k], counts[k]});
+}
+
 // Writes n / 32 * 32 codes and returns their number. kSymbols: 32, 64 or 128, that the table has.
 template <uint32_t kSymbols>
 HWY_INLINE size_t WriteBy32(const uint16_t* table, const uint8_t* codes, size_t n, WordWriter* out) {
   const TableOf16<kSymbols> entries(table);
-  HWY_ALIGN uint64_t bits[8], counts[8];
   size_t i = 0;
   for (; i + 32 <= n; i += 32) {
     const __m512i code =
         _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + i)));
     const JoinedCodes quads = JoinQuads(JoinPairs(entries(code)));
-    _mm512_store_si512(bits, quads.bits);
-    _mm512_store_si512(counts, quads.lengths);
-    for (int k = 0; k < 8; ++k) out->Put({bits[k], counts[k]});
+    JoinedCodes octets;
+    if (JoinOctets(quads, &octets)) {
+      PutLanes(octets, 2, out);
+    } else {
+      PutLanes(quads, 1, out);
+    }
   }
   return i;
 }
@@ -160,6 +182,7 @@ void WriteCodes(const uint8_t* codes, size_t n, const Codebook& book, std::byte*
   if (i < n) writer.Put(GroupOf(table.entries, codes + i, n - i));
 }
 
+}  // namespace
 // NOLINTNEXTLINE(google-readability-namespace-comments)
 }  // namespace HWY_NAMESPACE
 }  // namespace kvcompd::codec

@@ -11,6 +11,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace kvcompd::codec {
 namespace HWY_NAMESPACE {
+namespace {  // other kernels have functions of these names
 
 template <DType kType, class DF>
 HWY_INLINE hn::Vec<hn::Rebind<ElementOf<kType>, DF>> ValuesOfCodes(DF df, const uint8_t* codes,
@@ -76,8 +77,8 @@ void DequantizeType(const CodeTile& tile, UnitsOfRow units_of_row, uint32_t unit
   }
   // A table pays where it has fewer values than the rows that it serves.
   const uint32_t table_rows = unit_step == 0 ? tile.tokens : 1;
-  const bool lookup =
-      CanLookUpElements(tile.symbols) && 2 * tile.symbols <= uint64_t{table_rows} * tile.channels;
+  const bool lookup = CanLookUpElements<ElementOf<kType>>(tile.symbols) &&
+                      2 * tile.symbols <= uint64_t{table_rows} * tile.channels;
   ValueTable<kType> table(tile.symbols);
   for (uint32_t t = 0; t < tile.tokens; ++t, out += row_bytes) {
     if (!lookup) {
@@ -105,6 +106,7 @@ void DequantizeSimd(DType dtype, const CodeTile& tile, UnitsOfRow units_of_row, 
   }
 }
 
+}  // namespace
 // NOLINTNEXTLINE(google-readability-namespace-comments)
 }  // namespace HWY_NAMESPACE
 }  // namespace kvcompd::codec

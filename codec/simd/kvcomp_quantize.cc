@@ -4,6 +4,7 @@
 #define HWY_TARGET_INCLUDE "codec/simd/kvcomp_quantize.cc"
 #include "hwy/foreach_target.h"
 // clang-format off: after foreach_target.h
+#include "codec/simd/element_lookup-inl.h"
 #include "codec/simd/float_convert-inl.h"
 // clang-format on
 
@@ -15,6 +16,7 @@
 #ifndef KVCOMPD_CODEC_SIMD_KVCOMP_QUANTIZE_ONCE_
 #define KVCOMPD_CODEC_SIMD_KVCOMP_QUANTIZE_ONCE_
 namespace kvcompd::codec {
+namespace {
 
 // Errors of a unit up to this, as f32, neither miss the bound nor raise the largest error over r.
 inline float DoubtfulAbove(const UnitTable& units, size_t u, double max_error_over_r) {
@@ -34,12 +36,14 @@ inline bool CheckValue(DType dtype, float x, float x_approx, float y, bool stric
   return true;
 }
 
+}  // namespace
 }  // namespace kvcompd::codec
 #endif  // KVCOMPD_CODEC_SIMD_KVCOMP_QUANTIZE_ONCE_
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcompd::codec {
 namespace HWY_NAMESPACE {
+namespace {  // other kernels have functions of these names
 
 template <typename Fn>
 HWY_INLINE auto WithType(DType dtype, const Fn& fn) {
@@ -194,9 +198,124 @@ bool QuantizeRows(DF df, const QuantizeJob& job, double* max_error_over_r) {
   return true;
 }
 
+#if HWY_TARGET <= HWY_AVX3
+
+// bf16 with one unit a row: 32 values at a time, as the even and the odd ones of a vector of elements, each
+// with zeros below, which makes them f32. The decoded elements come from a table of the codes' values.
+template <uint32_t kSymbols>
+class Bf16RowQuantizer {
+ public:
+  explicit HWY_INLINE Bf16RowQuantizer(const QuantizeJob& job, double max_error)
+      : job_(job), max_error_(max_error) {}
+
+  HWY_INLINE void SetUnit(size_t unit) {
+    const hn::ScalableTag<float> df;
+    const hn::Rebind<uint16_t, decltype(df)> d16;
+    unit_ = unit;
+    job_.units.doubt[unit] = DoubtfulAbove(job_.units, unit, max_error_);
+    units_.SetAll(df, job_.units, unit);
+    HWY_ALIGN uint16_t values[kSymbols];
+    for (uint32_t s = 0; s < kSymbols; s += 16) {
+      const auto code = hn::Iota(df, static_cast<float>(s));
+      const auto value = hn::Add(hn::Mul(hn::Add(code, units_.zero), units_.step), units_.base);
+      hn::Store(ElementsOfFloat<DType::kBf16>(df, value), d16, values + s);
+    }
+    table_ = TableOf16<kSymbols>(values);
+    zero_ = _mm512_set1_epi16(static_cast<int16_t>(static_cast<int32_t>(job_.units.zero[unit])));
+  }
+
+  // Elements [at, at + 32). False where a value misses the bound.
+  HWY_INLINE bool Quantize(size_t at) {
+    const hn::ScalableTag<float> df;
+    const __m512i elements = _mm512_loadu_si512(reinterpret_cast<const uint16_t*>(job_.values) + at);
+    const F even = EvenOf(elements), odd = OddOf(elements);
+    // The rounding constant is left in: the low bits of the sum are those of the integer.
+    const F shift = hn::Set(df, 12582912.0f);
+    const F t_even = hn::Mul(even, units_.reciprocal), t_odd = hn::Mul(odd, units_.reciprocal);
+    F sum_even = hn::Add(t_even, shift), sum_odd = hn::Add(t_odd, shift);
+    const F off =
+        LargerOf(hn::Sub(t_even, hn::Sub(sum_even, shift)), hn::Sub(t_odd, hn::Sub(sum_odd, shift)));
+    if (HWY_UNLIKELY(!hn::AllTrue(df, hn::Lt(off, units_.clear)))) {
+      sum_even = hn::Add(hn::Div(even, units_.divisor), shift);
+      sum_odd = hn::Add(hn::Div(odd, units_.divisor), shift);
+    }
+    const __m512i low = _mm512_set1_epi32(0xffff);
+    const __m512i integers = _mm512_or_si512(_mm512_and_si512(_mm512_castps_si512(sum_even.raw), low),
+                                             _mm512_slli_epi32(_mm512_castps_si512(sum_odd.raw), 16));
+    const __m512i codes = _mm512_sub_epi16(integers, zero_);
+    largest_ = _mm512_max_epu16(largest_, codes);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(job_.codes + at), _mm512_cvtepi16_epi8(codes));
+    const __m512i decoded = table_(codes);
+    _mm512_storeu_si512(reinterpret_cast<uint16_t*>(job_.decoded) + at, decoded);
+    const F y_even = EvenOf(decoded), y_odd = OddOf(decoded);
+    const F error = LargerOf(hn::Sub(even, y_even), hn::Sub(odd, y_odd));
+    if (HWY_LIKELY(hn::AllTrue(df, hn::Le(error, units_.doubt)))) return true;
+    return Check(even, hn::Sub(sum_even, shift), y_even) && Check(odd, hn::Sub(sum_odd, shift), y_odd);
+  }
+
+  bool InAlphabet() const {
+    return _mm512_cmpgt_epu16_mask(largest_, _mm512_set1_epi16(static_cast<int16_t>(job_.symbols - 1))) == 0;
+  }
+  double max_error() const { return max_error_; }
+
+ private:
+  using F = hn::Vec<hn::ScalableTag<float>>;
+  static HWY_INLINE F EvenOf(__m512i elements) {
+    return F{_mm512_castsi512_ps(_mm512_slli_epi32(elements, 16))};
+  }
+  static HWY_INLINE F OddOf(__m512i elements) {
+    return F{_mm512_castsi512_ps(
+        _mm512_and_si512(elements, _mm512_set1_epi32(static_cast<int32_t>(0xffff0000u))))};
+  }
+  // The larger of |a| and |b|.
+  static HWY_INLINE F LargerOf(F a, F b) {
+    constexpr int kLargerMagnitude = 3, kWithoutSign = 2 << 2;
+    return F{_mm512_range_ps(a.raw, b.raw, kLargerMagnitude | kWithoutSign)};
+  }
+  HWY_NOINLINE bool Check(F x, F quotient, F y) {
+    const hn::ScalableTag<float> df;
+    const F x_approx = hn::Add(hn::Mul(quotient, units_.step), units_.base);
+    if (!CheckDoubtful(df, DType::kBf16, x, x_approx, y, job_, unit_, 1, &max_error_)) return false;
+    units_.doubt = hn::Set(df, job_.units.doubt[unit_]);
+    return true;
+  }
+
+  const QuantizeJob& job_;
+  double max_error_;
+  size_t unit_ = 0;
+  UnitVectors<hn::ScalableTag<float>> units_;
+  TableOf16<kSymbols> table_;
+  __m512i zero_;
+  __m512i largest_ = _mm512_setzero_si512();
+};
+
+template <uint32_t kSymbols>
+bool QuantizeBf16Rows(const QuantizeJob& job, double* max_error_over_r) {
+  Bf16RowQuantizer<kSymbols> quantizer(job, *max_error_over_r);
+  for (size_t t = 0; t < job.tokens; ++t) {
+    if (t == 0 || job.unit_step != 0) quantizer.SetUnit(t * job.unit_step);
+    for (size_t i = 0; i < job.channels; i += 32) {
+      const size_t c = std::min<size_t>(i, job.channels - 32);
+      if (!quantizer.Quantize(t * job.channels + c)) return false;
+    }
+  }
+  if (!quantizer.InAlphabet()) return false;
+  *max_error_over_r = quantizer.max_error();
+  return true;
+}
+
+#endif  // HWY_TARGET <= HWY_AVX3
+
 template <DType kType, class DF>
 bool QuantizeUnits(DF df, const QuantizeJob& job, double* max_error_over_r) {
   if (job.units_of_row == UnitsOfRow::kOne) {
+#if HWY_TARGET <= HWY_AVX3
+    if (kType == DType::kBf16 && job.channels >= 32 && job.symbols <= 128) {
+      if (job.symbols <= 32) return QuantizeBf16Rows<32>(job, max_error_over_r);
+      if (job.symbols <= 64) return QuantizeBf16Rows<64>(job, max_error_over_r);
+      return QuantizeBf16Rows<128>(job, max_error_over_r);
+    }
+#endif
     return QuantizeRows<kType, UnitsOfRow::kOne>(df, job, max_error_over_r);
   }
   return QuantizeRows<kType, UnitsOfRow::kPerChannel>(df, job, max_error_over_r);
@@ -223,6 +342,7 @@ bool ColumnRangesSimd(DType dtype, const std::byte* tile, uint32_t rows, uint32_
                   [&]<DType kType>() HWY_ATTR { return ColumnRanges<kType>(tile, rows, columns, ranges); });
 }
 
+}  // namespace
 // NOLINTNEXTLINE(google-readability-namespace-comments)
 }  // namespace HWY_NAMESPACE
 }  // namespace kvcompd::codec
