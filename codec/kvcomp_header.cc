@@ -32,7 +32,9 @@ absl::Status ForEachUnit(DType dtype, ByteSpan bytes, bool wide_zeros, uint32_t 
     UnitParams p;
     p.scale = Load<uint16_t>(scales + size_t{2} * i);
     p.zero = wide_zeros ? Load<int32_t>(zeros + size_t{4} * i) : Load<int16_t>(zeros + size_t{2} * i);
-    if (!ValidUnitParams(dtype, p)) return Corrupt("kvcomp: scale or zero out of range");
+    // Most units: a positive normal number and a zero in range. The others are constant, or wrong.
+    const bool ordinary = p.scale >= 0x0080 && p.scale <= 0x7f7f && p.zero >= -kMaxZero && p.zero <= kMaxZero;
+    if (!ordinary && !ValidUnitParams(dtype, p)) return Corrupt("kvcomp: scale or zero out of range");
     need_wide |= p.zero != static_cast<int16_t>(p.zero);
     take(i, p);
   }
@@ -64,7 +66,11 @@ void WriteParams(std::span<const UnitParams> params, bool wide_zeros, std::byte*
 absl::Status ReadParams(DType dtype, ByteSpan bytes, bool wide_zeros, std::span<UnitParams> params) {
   const auto n = static_cast<uint32_t>(params.size());
   if (bytes.size() != ParamsBytes(n, wide_zeros)) return Corrupt("kvcomp: length of the unit parameters");
-  return ForEachUnit(dtype, bytes, wide_zeros, n, [&](uint32_t i, const UnitParams& p) { params[i] = p; });
+  // Field by field: the whole, put together in memory, would wait for its parts to get there.
+  return ForEachUnit(dtype, bytes, wide_zeros, n, [&](uint32_t i, const UnitParams& p) {
+    params[i].scale = p.scale;
+    params[i].zero = p.zero;
+  });
 }
 
 uint32_t HeaderUnits(QuantUnit unit, uint32_t tokens) {

@@ -18,7 +18,7 @@ struct CellRange {
 // Adds classes one by one, each time the one that saves most bits.
 class Chooser {
  public:
-  explicit Chooser(const PackHistogram& histogram) : tokens_(histogram.tokens()) {
+  explicit Chooser(const PackHistogram& histogram) : tokens_(histogram.Tokens()) {
     uint32_t low = kCells, high = 0;
     for (uint32_t l = 0; l < kCells; ++l) {
       for (uint32_t h = l; h < kCells; ++h) {
@@ -40,7 +40,7 @@ class Chooser {
   // False where no further class saves anything.
   bool Extend() {
     CellRange best;
-    uint64_t best_gain = 0;
+    uint32_t best_gain = 0;
     for (uint32_t width = 0; width < ranges_[0].width; ++width) FindBest(width, &best, &best_gain);
     if (best_gain == 0) return false;
     Append(best);
@@ -48,16 +48,16 @@ class Chooser {
   }
 
  private:
-  // What an entry saves in a class of this width.
-  uint64_t Gain(uint32_t low, uint32_t high, uint32_t width) const {
+  // What an entry saves in a class of this width. A group has less than 2^26 values, so that sums fit.
+  uint32_t Gain(uint32_t low, uint32_t high, uint32_t width) const {
     const uint32_t entry = low * kCells + high;
-    return widths_[entry] > width ? uint64_t{tokens_[entry]} * (widths_[entry] - width) : 0;
+    return tokens_[entry] * (std::max<uint32_t>(widths_[entry], width) - width);
   }
 
   // The gain of a range follows from that of its left neighbour by the entries that leave and enter.
-  void FindBest(uint32_t width, CellRange* best, uint64_t* best_gain) const {
+  void FindBest(uint32_t width, CellRange* best, uint32_t* best_gain) const {
     const uint32_t length = 1u << width;
-    uint64_t gain = 0;
+    uint32_t gain = 0;
     for (uint32_t high = first_cell_; high < std::min(first_cell_ + length, end_cell_); ++high) {
       for (uint32_t low = first_cell_; low <= high; ++low) gain += Gain(low, high, width);
     }
@@ -73,22 +73,24 @@ class Chooser {
     }
   }
 
+  // Only what the range covers can change.
   void Append(const CellRange& range) {
-    ranges_[count_++] = range;
-    uint64_t cost = 0;
-    for (uint32_t low = first_cell_; low < end_cell_; ++low) {
-      for (uint32_t high = low; high < end_cell_; ++high) {
-        const uint32_t entry = low * kCells + high;
-        if (count_ == 1 || (range.Covers(low, high) && range.width < widths_[entry])) {
-          widths_[entry] = static_cast<uint8_t>(range.width);
-        }
-        cost += uint64_t{tokens_[entry]} * widths_[entry];
+    const uint32_t end = std::min(range.first + (1u << range.width), end_cell_);
+    uint64_t cost = count_ == 0 ? 0 : costs_[count_ - 1];
+    for (uint32_t low = range.first; low < end; ++low) {
+      for (uint32_t high = low; high < end; ++high) {
+        uint8_t& width = widths_[low * kCells + high];
+        const uint32_t before = count_ == 0 ? 0 : width;
+        if (count_ == 0 || range.width < width) width = static_cast<uint8_t>(range.width);
+        cost = cost + uint64_t{tokens_[low * kCells + high]} * width -
+               uint64_t{tokens_[low * kCells + high]} * before;
       }
     }
-    costs_[count_ - 1] = cost;
+    costs_[count_] = cost;
+    ranges_[count_++] = range;
   }
 
-  const std::array<uint32_t, kCells * kCells>& tokens_;
+  const std::array<uint32_t, kCells * kCells> tokens_;
   uint32_t first_cell_ = 0, end_cell_ = 0;
   uint32_t count_ = 0;
   std::array<CellRange, kMaxPackClasses> ranges_{};
@@ -107,6 +109,14 @@ PackClass ClassOf(const CellRange& range, uint32_t cell_bits) {
 
 PackHistogram::PackHistogram(uint32_t symbols)
     : cell_bits_(symbols <= kCells ? 0 : static_cast<uint32_t>(std::bit_width((symbols - 1) / kCells))) {}
+
+std::array<uint32_t, PackHistogram::kCells * PackHistogram::kCells> PackHistogram::Tokens() const {
+  std::array<uint32_t, kCells* kCells> sums = tokens_[0];
+  for (size_t k = 1; k < kTables; ++k) {
+    for (size_t i = 0; i < sums.size(); ++i) sums[i] += tokens_[k][i];
+  }
+  return sums;
+}
 
 PackClassChoice ChoosePackClasses(const PackHistogram& histogram) {
   Chooser chooser(histogram);

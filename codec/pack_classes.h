@@ -4,8 +4,8 @@
 // Called by packkv_encoder.cc; PackClasses itself also by readers. Pure functions, any thread.
 //
 //   PackHistogram histogram(symbols);
-//   histogram.Add(low, high, tokens);                     // of every pack of the group
-//   PackClasses classes = ChoosePackClasses(histogram);   // classes.Find(low, high) for each pack
+//   histogram.Add(entries, n, tokens);                    // Entry(low, high) of every pack of the group
+//   PackClassChoice choice = ChoosePackClasses(histogram); // choice.class_of_entry of each pack
 //
 // PackKV (PackKV's artefact, bit-pack format) stores both per pack: 7 bits of 16 values of K. A pack's
 // extremes take few values, so an index of 2 or 3 bits says nearly as much.
@@ -14,6 +14,7 @@
 
 #include <array>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 
 namespace kvcompd::codec {
@@ -51,19 +52,22 @@ class PackHistogram {
   uint32_t Entry(uint32_t low, uint32_t high) const {
     return (low >> cell_bits_) * kCells + (high >> cell_bits_);
   }
-  // tokens: of the pack.
-  void Add(uint32_t entry, uint32_t tokens) {
-    ++packs_;
-    tokens_[entry] += tokens;
+  // entries: of n packs; tokens: of each.
+  void Add(const uint16_t* entries, size_t n, uint32_t tokens) {
+    packs_ += n;
+    for (size_t i = 0; i < n; ++i) tokens_[i % kTables][entries[i]] += tokens;
   }
   uint64_t packs() const { return packs_; }
   uint32_t cell_bits() const { return cell_bits_; }  // a cell has 2^cell_bits codes
-  const std::array<uint32_t, kCells * kCells>& tokens() const { return tokens_; }
+  // Sum of the tokens of the packs of each entry, [low cell, high cell].
+  std::array<uint32_t, kCells * kCells> Tokens() const;
 
  private:
   uint32_t cell_bits_;
   uint64_t packs_ = 0;
-  std::array<uint32_t, kCells * kCells> tokens_{};  // [low cell, high cell]
+  // Several, because packs in a row are often alike, and each addition would wait for the one before.
+  static constexpr size_t kTables = 4;
+  std::array<std::array<uint32_t, kCells * kCells>, kTables> tokens_{};
 };
 
 // The classes of a group, and which of them each entry of the histogram takes.

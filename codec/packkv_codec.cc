@@ -76,14 +76,10 @@ class TileReader {
     if (static_cast<uint64_t>(end_ - strip_) < bytes) return Corrupt("packkv tile: truncated");
     UnpackStrip(format, ws_.class_of.data(), shape_.channels, strip_, ws_.fields.data(), ws_.strip.data());
     if (auto s = CheckPadding(format, bits); !s.ok()) return s;
-    for (uint32_t i = 0; i < format.tokens; ++i) {
-      const uint32_t token = header_.order[first + i];
-      const TokenUnit unit{
-          .zero = ws_.units.zero[token], .step = ws_.units.step[token], .base = ws_.units.base[token]};
-      if (!DequantizeToken(shape_.dtype, ws_.strip.data() + i * stride_, shape_.channels, unit,
-                           header_.symbols, values_.data() + uint64_t{token} * shape_.row_bytes())) {
-        return Corrupt("packkv tile: a code out of the alphabet");
-      }
+    if (!DequantizeTokens(shape_.dtype, ws_.strip.data(), stride_, shape_.channels,
+                          header_.order.data() + first, format.tokens, ws_.units, header_.symbols,
+                          values_.data())) {
+      return Corrupt("packkv tile: a code out of the alphabet");
     }
     strip_ += bytes;
     return absl::OkStatus();

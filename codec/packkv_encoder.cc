@@ -20,6 +20,10 @@ uint64_t BytesOfBits(uint64_t bits) { return (bits + 7) / 8; }
 
 }  // namespace
 
+PackkvGroupEncoder::Strips::Strips(const PackClasses& classes, const PackGrid& grid)
+    : full(classes, grid.strip, grid.alignment_bits()),
+      last(classes, (grid.tokens - 1) % grid.strip + 1, grid.alignment_bits()) {}
+
 PackkvGroupEncoder::PackkvGroupEncoder(const GroupShape& shape, const std::byte* values,
                                        uint64_t head_stride_bytes, const Profile& profile,
                                        MutableByteSpan workspace, GroupOutput* out)
@@ -51,43 +55,11 @@ void PackkvGroupEncoder::Run(EncodeStats* stats) {
     if (ws_.usable[h]) ws_.tiles[count++] = codes(h);
   }
   out_->header_bytes = 0;
+  ws_.tiles = ws_.tiles.first(count);
   if (count > 0) {
     Plan plan;
-    MakePlan(IdentityOrder(), &plan);
-    if (profile_.repack != Repack::kNone) {
-      const GroupCodes group{ws_.tiles.first(count), shape_.tokens, static_cast<uint32_t>(stride_),
-                             shape_.channels};
-      Plan moved;
-      MakePlan(profile_.repack == Repack::kMedian ? MedianOrder(group)
-                                                  : GreedyOrder(group, grid_.pack, ws_.greedy),
-               &moved);
-      // An order has to pay for itself.
-      if (moved.stored_bytes < plan.stored_bytes) {
-        plan = moved;
-      } else {
-        MakePlan(IdentityOrder(), &plan);  // its entries again
-      }
-    }
-    const PackkvHeader header{
-        .pack = grid_.pack, .symbols = symbols_, .classes = plan.classes.classes, .order = plan.order};
-    const auto params = ws_.params.first(shape_.tokens);
-    uint64_t saved = 0;
-    for (uint32_t h = 0; h < shape_.heads; ++h) {
-      if (ws_.usable[h])
-        saved +=
-            Stored(shape_.tile_bytes()) - std::min(Stored(shape_.tile_bytes()), Stored(TileBytes(plan, h)));
-    }
-    const bool pays = saved > Stored(PackkvHeaderBytes(header, params));
-    if (pays) out_->header_bytes = WritePackkvHeader(header, params, out_->header);
-    for (uint32_t h = 0; h < shape_.heads; ++h) {
-      if (!ws_.usable[h]) continue;
-      const uint64_t bytes = TileBytes(plan, h);
-      if (!pays || Stored(bytes) >= Stored(shape_.tile_bytes())) {
-        WriteRaw(h, Fallback::kSize);
-      } else {
-        WriteTile(plan, h, bytes);
-      }
-    }
+    ChoosePlan(&plan);
+    WriteTiles(plan);
   }
   group_.tiles = shape_.heads;
   group_.raw_bytes = uint64_t{shape_.heads} * shape_.tile_bytes();
@@ -115,20 +87,50 @@ bool PackkvGroupEncoder::ChooseUnits() {
 void PackkvGroupEncoder::QuantizeTiles() {
   for (uint32_t h = 0; h < shape_.heads; ++h) {
     if (!ws_.usable[h]) continue;
-    bool bounded = true;
-    for (uint32_t t = 0; t < shape_.tokens && bounded; ++t) {
-      const TokenUnit unit{ws_.units.divisor[t], ws_.units.zero[t], ws_.units.step[t], ws_.units.base[t],
-                           ws_.units.limit[t]};
-      uint8_t* const row = codes(h) + t * stride_;
-      double& worst = ws_.worst[uint64_t{h} * kTileTokens + t];
-      worst = 0;
-      bounded = QuantizeToken(shape_.dtype, tile(h) + uint64_t{t} * shape_.row_bytes(), shape_.channels, unit,
-                              symbols_, row, &worst);
-      std::fill(row + shape_.channels, row + stride_, uint8_t{0});
+    if (QuantizeTokens(shape_.dtype, tile(h), shape_.tokens, shape_.channels, ws_.units, symbols_, codes(h),
+                       stride_, ws_.worst.data() + uint64_t{h} * kTileTokens)) {
+      continue;
     }
-    if (bounded) continue;
     ws_.usable[h] = 0;
     WriteRaw(h, Fallback::kBound);
+  }
+}
+
+void PackkvGroupEncoder::ChoosePlan(Plan* plan) {
+  MakePlan(IdentityOrder(), plan);
+  if (profile_.repack == Repack::kNone) return;
+  const GroupCodes group{ws_.tiles, shape_.tokens, static_cast<uint32_t>(stride_), shape_.channels};
+  Plan moved;
+  MakePlan(
+      profile_.repack == Repack::kMedian ? MedianOrder(group) : GreedyOrder(group, grid_.pack, ws_.greedy),
+      &moved);
+  // An order has to pay for itself.
+  if (moved.stored_bytes < plan->stored_bytes) {
+    *plan = moved;
+  } else {
+    MakePlan(IdentityOrder(), plan);  // its classes again
+  }
+}
+
+void PackkvGroupEncoder::WriteTiles(const Plan& plan) {
+  const uint64_t raw = Stored(shape_.tile_bytes());
+  const PackkvHeader header{
+      .pack = grid_.pack, .symbols = symbols_, .classes = plan.classes.classes, .order = plan.order};
+  const auto params = ws_.params.first(shape_.tokens);
+  uint64_t saved = 0;
+  for (uint32_t h = 0; h < shape_.heads; ++h) {
+    if (ws_.usable[h]) saved += raw - std::min(raw, Stored(ws_.tile_bytes[h]));
+  }
+  const bool pays = saved > Stored(PackkvHeaderBytes(header, params));
+  if (pays) out_->header_bytes = WritePackkvHeader(header, params, out_->header);
+  const Strips strips(plan.classes.classes, grid_);
+  for (uint32_t h = 0; h < shape_.heads; ++h) {
+    if (!ws_.usable[h]) continue;
+    if (!pays || Stored(ws_.tile_bytes[h]) >= raw) {
+      WriteRaw(h, Fallback::kSize);
+    } else {
+      WriteTile(plan, strips, h);
+    }
   }
 }
 
@@ -140,8 +142,7 @@ uint32_t PackkvGroupEncoder::RowsOf(uint32_t head, uint32_t row, const TokenOrde
   return count;
 }
 
-void PackkvGroupEncoder::MakePlan(const TokenOrder& order, Plan* plan) {
-  plan->order = order;
+PackHistogram PackkvGroupEncoder::CountPacks(const TokenOrder& order) {
   PackHistogram histogram(symbols_);
   const uint8_t* rows[kTileTokens];
   for (uint32_t h = 0; h < shape_.heads; ++h) {
@@ -151,69 +152,63 @@ void PackkvGroupEncoder::MakePlan(const TokenOrder& order, Plan* plan) {
       ExtremesOfRows(rows, tokens, stride_, ws_.low.data(), ws_.high.data());
       uint16_t* const row_entries = entries(h, r);
       for (uint32_t c = 0; c < shape_.channels; ++c) {
-        const uint32_t entry = histogram.Entry(ws_.low[c], ws_.high[c]);
-        row_entries[c] = static_cast<uint16_t>(entry);
-        histogram.Add(entry, tokens);
+        row_entries[c] = static_cast<uint16_t>(histogram.Entry(ws_.low[c], ws_.high[c]));
       }
+      histogram.Add(row_entries, shape_.channels, tokens);
     }
   }
-  plan->classes = ChoosePackClasses(histogram);
+  return histogram;
+}
+
+void PackkvGroupEncoder::MakePlan(const TokenOrder& order, Plan* plan) {
+  plan->order = order;
+  plan->classes = ChoosePackClasses(CountPacks(order));
   const PackkvHeader header{
       .pack = grid_.pack, .symbols = symbols_, .classes = plan->classes.classes, .order = order};
+  const Strips strips(plan->classes.classes, grid_);
   plan->stored_bytes = Stored(PackkvHeaderBytes(header, ws_.params.first(shape_.tokens)));
   for (uint32_t h = 0; h < shape_.heads; ++h) {
     if (!ws_.usable[h]) continue;
-    plan->stored_bytes += std::min(Stored(shape_.tile_bytes()), Stored(TileBytes(*plan, h)));
+    ws_.tile_bytes[h] = ChooseClasses(plan->classes, strips, h);
+    plan->stored_bytes += std::min(Stored(shape_.tile_bytes()), Stored(ws_.tile_bytes[h]));
   }
 }
 
-void PackkvGroupEncoder::ClassesOfRow(const Plan& plan, uint32_t head, uint32_t row) {
-  const uint16_t* const row_entries = entries(head, row);
-  for (uint32_t c = 0; c < shape_.channels; ++c)
-    ws_.class_of[c] = plan.classes.class_of_entry[row_entries[c]];
-  std::fill(ws_.class_of.begin() + shape_.channels, ws_.class_of.end(), uint8_t{0});
-}
-
-uint64_t PackkvGroupEncoder::TileBytes(const Plan& plan, uint32_t head) {
-  const PackClasses& classes = plan.classes.classes;
-  uint64_t bytes = grid_.rows() * BytesOfBits(uint64_t{shape_.channels} * classes.index_bits());
+uint32_t PackkvGroupEncoder::ChooseClasses(const PackClassChoice& choice, const Strips& strips,
+                                           uint32_t head) {
+  uint64_t bytes = grid_.rows() * BytesOfBits(uint64_t{shape_.channels} * choice.classes.index_bits());
   for (uint32_t r = 0; r < grid_.rows(); ++r) {
-    ClassesOfRow(plan, head, r);
-    for (uint32_t at = 0; at < grid_.row_tokens(r); at += grid_.strip) {
-      const StripFormat format(classes, std::min(grid_.strip, grid_.row_tokens(r) - at),
-                               grid_.alignment_bits());
-      bytes += BytesOfBits(StripBits(format, ws_.class_of.data(), shape_.channels));
-    }
+    const uint16_t* const from = entries(head, r);
+    uint8_t* const of = classes(head, r);
+    for (uint32_t c = 0; c < shape_.channels; ++c) of[c] = choice.class_of_entry[from[c]];
+    std::fill(of + shape_.channels, of + stride_, uint8_t{0});
+    const uint32_t tokens = grid_.row_tokens(r), whole = tokens / grid_.strip;
+    if (whole > 0) bytes += whole * BytesOfBits(StripBits(strips.full, of, shape_.channels));
+    if (tokens % grid_.strip != 0) bytes += BytesOfBits(StripBits(strips.last, of, shape_.channels));
   }
-  return bytes;
+  return static_cast<uint32_t>(bytes);
 }
 
-void PackkvGroupEncoder::WriteTile(const Plan& plan, uint32_t head, uint64_t bytes) {
-  const PackClasses& classes = plan.classes.classes;
-  const uint64_t index_bytes = BytesOfBits(uint64_t{shape_.channels} * classes.index_bits());
-  // Only the very last strip may have fewer tokens.
-  const uint32_t rest = shape_.tokens % grid_.strip;
-  const StripFormat full(classes, grid_.strip, grid_.alignment_bits());
-  const StripFormat last(classes, rest == 0 ? grid_.strip : rest, grid_.alignment_bits());
+void PackkvGroupEncoder::WriteTile(const Plan& plan, const Strips& strips, uint32_t head) {
+  const PackClasses& all = plan.classes.classes;
+  const uint64_t index_bytes = BytesOfBits(uint64_t{shape_.channels} * all.index_bits());
   std::byte* index = ws_.payload.data();
   std::byte* strip = index + grid_.rows() * index_bytes;
   const uint8_t* rows[kTileTokens];
   for (uint32_t r = 0; r < grid_.rows(); ++r) {
-    ClassesOfRow(plan, head, r);
-    PackClassNumbers(ws_.class_of.data(), classes.index_bits(), shape_.channels, index);
+    const uint8_t* const class_of = classes(head, r);
+    PackClassNumbers(class_of, all.index_bits(), shape_.channels, index);
     index += index_bytes;
     const uint32_t tokens = RowsOf(head, r, plan.order, rows);
     for (uint32_t at = 0; at < tokens; at += grid_.strip) {
-      const StripFormat& format = tokens - at >= grid_.strip ? full : last;
-      // A kernel takes the rows of a whole strip.
-      const uint8_t* strip_rows[kStripTokens];
-      for (uint32_t i = 0; i < kStripTokens; ++i) strip_rows[i] = rows[std::min(at + i, tokens - 1)];
-      PackStrip(format, ws_.class_of.data(), shape_.channels, strip_rows, ws_.fields.data(), strip);
-      strip += BytesOfBits(StripBits(format, ws_.class_of.data(), shape_.channels));
+      const StripFormat& format = tokens - at >= grid_.strip ? strips.full : strips.last;
+      PackStrip(format, class_of, shape_.channels, rows + at, ws_.fields.data(), strip);
+      strip += BytesOfBits(StripBits(format, class_of, shape_.channels));
     }
   }
+  const auto bytes = static_cast<uint32_t>(strip - ws_.payload.data());
   std::memcpy(out_->payload.data() + uint64_t{head} * out_->payload_stride, ws_.payload.data(), bytes);
-  out_->tiles[head] = {.mode = kPackkvPacked, .bytes = static_cast<uint32_t>(bytes)};
+  out_->tiles[head] = {.mode = kPackkvPacked, .bytes = bytes};
   group_.max_error_over_r = std::max(group_.max_error_over_r, WorstErrorOverRadius(head));
 }
 

@@ -28,6 +28,12 @@ class PackkvGroupEncoder {
  private:
   enum class Fallback { kSize, kBound, kNonFinite };  // why a tile is raw
 
+  // Formats of the strips: only the very last one may have fewer tokens.
+  struct Strips {
+    Strips(const PackClasses& classes, const PackGrid& grid);
+    StripFormat full, last;
+  };
+
   // How the group would be written with one order of its tokens.
   struct Plan {
     TokenOrder order;
@@ -39,13 +45,19 @@ class PackkvGroupEncoder {
   bool ChooseUnits();
   // Codes of all finite tiles; those that miss the bound become raw.
   void QuantizeTiles();
-  // Classes and sizes for an order. Leaves the entries of the packs in the workspace.
+  // Classes and sizes for an order. Leaves the packs' class numbers and the tiles' sizes in the workspace.
   void MakePlan(const TokenOrder& order, Plan* plan);
+  // Fills the entries of all packs.
+  PackHistogram CountPacks(const TokenOrder& order);
+  // Class numbers from the entries; the packed payload's size.
+  uint32_t ChooseClasses(const PackClassChoice& choice, const Strips& strips, uint32_t head);
+  // The order to write: the profile's where it pays.
+  void ChoosePlan(Plan* plan);
+  // Header and tiles; all raw where that is not larger.
+  void WriteTiles(const Plan& plan);
   // The rows of one row of packs, in the plan's order. Returns how many.
   uint32_t RowsOf(uint32_t head, uint32_t row, const TokenOrder& order, const uint8_t** rows) const;
-  void ClassesOfRow(const Plan& plan, uint32_t head, uint32_t row);
-  uint64_t TileBytes(const Plan& plan, uint32_t head);
-  void WriteTile(const Plan& plan, uint32_t head, uint64_t bytes);
+  void WriteTile(const Plan& plan, const Strips& strips, uint32_t head);
   void WriteRaw(uint32_t head, Fallback why);
   double WorstErrorOverRadius(uint32_t head) const;
 
@@ -54,7 +66,9 @@ class PackkvGroupEncoder {
   uint16_t* entries(uint32_t head, uint32_t row) const {
     return ws_.entries.data() + (uint64_t{head} * kMaxPackRows + row) * stride_;
   }
-  uint32_t symbols() const { return symbols_; }
+  uint8_t* classes(uint32_t head, uint32_t row) const {
+    return ws_.classes.data() + (uint64_t{head} * kMaxPackRows + row) * stride_;
+  }
 
   const GroupShape shape_;
   const std::byte* const values_;

@@ -44,9 +44,12 @@ absl::Status ReadOrder(ByteSpan bytes, uint32_t tokens, TokenOrder* order) {
 }  // namespace
 
 TokenOrder IdentityOrder() {
-  TokenOrder order;
-  for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<uint8_t>(i);
-  return order;
+  static constexpr TokenOrder kIdentity = [] {
+    TokenOrder order{};
+    for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<uint8_t>(i);
+    return order;
+  }();
+  return kIdentity;
 }
 
 bool PackkvHeader::Reordered(uint32_t tokens) const {

@@ -8,8 +8,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <new>
 #include <span>
+#include <type_traits>
 
 #include "codec/codec.h"
 #include "codec/packkv_order.h"
@@ -33,6 +33,8 @@ struct PackkvWorkspace {
   std::span<uint8_t> usable;        // [heads]: the tile is finite and keeps the bound
   std::span<uint8_t> codes;         // [heads, 64, stride]
   std::span<uint16_t> entries;      // [heads, kMaxPackRows, stride], of the histogram
+  std::span<uint8_t> classes;       // [heads, kMaxPackRows, stride], class numbers, 0 behind the channels
+  std::span<uint32_t> tile_bytes;   // [heads], of the packed payload
   std::span<double> worst;          // [heads, 64]: largest |x - y| of each token
   std::span<const uint8_t*> tiles;  // [heads]
   GreedyScratch greedy;
@@ -61,7 +63,9 @@ struct PackkvWorkspace {
     std::span<T> Take(uint64_t n) {
       std::byte* const at = begin ? begin + used : nullptr;
       used += (n * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
-      return at ? std::span<T>(new (at) T[n], n) : std::span<T>();
+      // The memory holds such objects as it is, whatever their values; constructors cost a decode 2 %.
+      static_assert(std::is_trivially_destructible_v<T> && std::is_trivially_copyable_v<T>);
+      return at ? std::span<T>(reinterpret_cast<T*>(at), n) : std::span<T>();
     }
   };
 
@@ -86,6 +90,8 @@ struct PackkvWorkspace {
     ws.usable = arena->Take<uint8_t>(heads);
     ws.codes = arena->Take<uint8_t>(heads * kTileTokens * stride);
     ws.entries = arena->Take<uint16_t>(heads * kMaxPackRows * stride);
+    ws.classes = arena->Take<uint8_t>(heads * kMaxPackRows * stride);
+    ws.tile_bytes = arena->Take<uint32_t>(heads);
     ws.worst = arena->Take<double>(heads * kTileTokens);
     ws.tiles = arena->Take<const uint8_t*>(heads);
     ws.greedy.sums = arena->Take<uint16_t>(heads * stride);

@@ -235,6 +235,13 @@ struct WordTable {
   HWY_INLINE __m512i Of(__m512i numbers) const { return _mm512_permutex2var_epi64(low, numbers, high); }
 };
 
+// Byte 8 t + q from byte 8 q + t.
+alignas(64) constexpr std::array<uint8_t, 64> kByToken = [] {
+  std::array<uint8_t, 64> from{};
+  for (size_t i = 0; i < 64; ++i) from[i] = static_cast<uint8_t>(i % 8 * 8 + i / 8);
+  return from;
+}();
+
 // Eight channels a vector, one in each 64-bit lane: their fields are loaded by one load and brought to their
 // lanes by one byte shuffle, whose offsets are the prefix sums of eight field sizes (one multiplication).
 // Fields of 8 tokens are whole bytes and at most 64 together.
@@ -248,9 +255,7 @@ struct LaneUnpacker {
         _mm512_set_epi64(0x0707070707070707, 0x0606060606060606, 0x0505050505050505, 0x0404040404040404,
                          0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0);
     byte_of_lane = _mm512_set1_epi64(0x0706050403020100);
-    alignas(64) uint8_t by_token[64];
-    for (size_t i = 0; i < 64; ++i) by_token[i] = static_cast<uint8_t>(i % 8 * 8 + i / 8);
-    token_major = _mm512_load_si512(by_token);
+    token_major = _mm512_load_si512(kByToken.data());
   }
 
   // Word t of the result has token t of eight channels.

@@ -214,7 +214,8 @@ TEST(PackClassesTest, AreWhatTheFormatSays) {
       low = random.Below(symbols);
       high = std::min(symbols - 1, low + random.Below(1 + random.Below(symbols)));
       tokens = random.Below(4) == 0 ? 1 + random.Below(15) : 16;
-      histogram.Add(histogram.Entry(low, high), tokens);
+      const auto entry = static_cast<uint16_t>(histogram.Entry(low, high));
+      histogram.Add(&entry, 1, tokens);
     }
     const PackClassChoice choice = ChoosePackClasses(histogram);
     EXPECT_TRUE(choice.classes == PlainClasses(symbols, packs))
