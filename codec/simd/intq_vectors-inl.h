@@ -1,6 +1,6 @@
 // What the intq kernels share: how rows of codes are cut into vectors, parameters of units, rounding to the
-// dtype. Included by intq_quantize.cc and intq_dequantize.cc for every target of foreach_target.h; nothing
-// for HWY_SCALAR, whose one lane is the reference's. Pure functions; pointers need no alignment.
+// dtype. Included by intq_quantize.cc and intq_dequantize.cc for every target of foreach_target.h that
+// SimdTarget knows, where KVCOMPD_INTQ_VECTORS is 1. Pure functions; pointers need no alignment.
 //
 //   WithRounding(dtype, ordinary, [&]<DType kType, Rounding kRounding>() {
 //     return WithForm(tile, [&](auto df, auto form) { Rows<kType, kRounding, form.form>(df, ...); });
@@ -30,7 +30,11 @@
 #include <cstring>
 
 #undef KVCOMPD_NATIVE_BF16
-#if HWY_TARGET != HWY_SCALAR
+#undef KVCOMPD_INTQ_VECTORS
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+#define KVCOMPD_INTQ_VECTORS 0
+#else
+#define KVCOMPD_INTQ_VECTORS 1
 HWY_BEFORE_NAMESPACE();
 namespace kvcompd::codec {
 namespace HWY_NAMESPACE {
@@ -39,7 +43,8 @@ namespace HWY_NAMESPACE {
 struct ChannelUnits {
   const float* step;  // [channels and padding]
   const float* zero;
-  const float* inverse;  // encode only
+  const float* inverse;                       // encode only
+  static constexpr bool kPairShares = false;  // whether two vectors of a pair are of one unit
 
   template <class DF>
   HWY_INLINE hn::Vec<DF> Step(DF df, size_t c) const {
@@ -60,6 +65,7 @@ struct RunUnits {
   const float* zero;
   const float* inverse;
   int log_group;
+  static constexpr bool kPairShares = true;  // a pair has at most 32 channels, and so many share at least
 
   template <class DF>
   HWY_INLINE hn::Vec<DF> Step(DF df, size_t c) const {
@@ -135,30 +141,34 @@ HWY_INLINE hn::Vec<hn::Rebind<ElementOf<kType>, DF>> RoundSum(DF df, hn::Vec<DF>
   return ElementsOfFloat<kType>(df, sum);
 }
 
-// The lowest kBits of each word as floats; the bits above are arbitrary.
-template <int kBits, class DF>
-HWY_INLINE hn::Vec<DF> FloatOfCodes(DF df, Words<DF> words) {
-#if HWY_TARGET <= HWY_AVX3
-  if constexpr (kBits <= 4 && sizeof(words) == 64) {
-    // A lookup takes the lowest 4 bits of its index, so that it masks and converts at once.
-    constexpr int kMask = (1 << kBits) - 1;
-    alignas(64) static constexpr float kCodes[16] = {
-        0 & kMask, 1 & kMask, 2 & kMask,  3 & kMask,  4 & kMask,  5 & kMask,  6 & kMask,  7 & kMask,
-        8 & kMask, 9 & kMask, 10 & kMask, 11 & kMask, 12 & kMask, 13 & kMask, 14 & kMask, 15 & kMask};
-    return hn::Vec<DF>{_mm512_permutexvar_ps(words.raw, hn::Load(df, kCodes).raw)};
-  }
-#endif
-  const hn::Rebind<uint32_t, DF> du;
-  const hn::Rebind<int32_t, DF> di;
-  return hn::ConvertTo(df, hn::BitCast(di, hn::And(words, hn::Set(du, (1u << kBits) - 1))));
+// A lookup in 16 lanes takes the lowest 4 bits of its index, so that it masks and converts codes at once.
+template <class DF>
+constexpr bool CanLookUp(uint32_t bits) {
+  return HWY_TARGET <= HWY_AVX3 && hn::MaxLanes(DF()) == 16 && bits <= 4;
 }
 
-// x' of the codes in the lowest bits of `words`. code * step is exact, of 8 and 9 bits, so that the fused sum
-// is the same as one with two roundings.
-template <int kBits, class DF>
-HWY_INLINE hn::Vec<DF> SumOfCodes(DF df, Words<DF> words, hn::Vec<DF> step, hn::Vec<DF> zero) {
-  return hn::MulAdd(FloatOfCodes<kBits>(df, words), step, zero);
-}
+// The lowest bits of each word, which are a code, as floats; the bits above are arbitrary.
+template <bool kLookUp, class DF>
+class CodeFloats {
+ public:
+  CodeFloats(DF df, uint32_t bits)
+      : mask_(hn::Set(hn::Rebind<uint32_t, DF>(), (1u << bits) - 1)), table_(hn::Zero(df)) {
+    if constexpr (kLookUp) {
+      const hn::Rebind<int32_t, DF> di;
+      table_ = hn::ConvertTo(df, hn::And(hn::Iota(di, 0), hn::BitCast(di, mask_)));
+    }
+  }
+  HWY_INLINE hn::Vec<DF> operator()(DF df, Words<DF> words) const {
+#if HWY_TARGET <= HWY_AVX3
+    if constexpr (kLookUp) return hn::Vec<DF>{_mm512_permutexvar_ps(words.raw, table_.raw)};
+#endif
+    return hn::ConvertTo(df, hn::BitCast(hn::Rebind<int32_t, DF>(), hn::And(words, mask_)));
+  }
+
+ private:
+  Words<DF> mask_;
+  hn::Vec<DF> table_;
+};
 
 // W words, repeated to fill the vector.
 template <class DF>
@@ -194,7 +204,8 @@ constexpr bool IsRepeated(Form form) { return form == Form::kRepeated || form ==
 template <class DF>
 struct RowPlan {
   RowPlan(DF df, const IntqTile& tile)
-      : words(tile.row_words()),
+      : bits(static_cast<int>(tile.bits)),
+        words(tile.row_words()),
         channels(tile.channels),
         first_shifts(hn::Zero(hn::Rebind<uint32_t, DF>())),
         shift(first_shifts) {
@@ -206,6 +217,7 @@ struct RowPlan {
     shift = hn::Set(du, static_cast<uint32_t>(hn::Lanes(df) / words) * tile.bits);
   }
 
+  int bits;
   size_t words;
   size_t channels;
   Words<DF> first_shifts;  // repeated: of the lanes, for the first vector of channels
@@ -225,20 +237,24 @@ HWY_INLINE void OrFolded(DU du, hn::Vec<DU> v, size_t count, uint32_t* to) {
 }
 
 // Where the codes of channels c to c + 2 N stand in every row.
-template <int kBits, Form kForm, class DF>
+template <Form kForm, class DF>
 class PairPlace {
  public:
   PairPlace(DF df, const RowPlan<DF>& plan, size_t c)
-      : words_(plan.words), low_shifts_(plan.first_shifts), high_shifts_(plan.first_shifts) {
+      : bits_(plan.bits),
+        words_(plan.words),
+        low_shifts_(plan.first_shifts),
+        high_shifts_(plan.first_shifts) {
     if constexpr (kForm == Form::kPairsOfRepeats) {
       const hn::Rebind<uint32_t, DF> du;
       const size_t shifts_of_vector = hn::Lanes(df) / words_;
       const size_t before = c / hn::Lanes(df) * shifts_of_vector;
-      low_shifts_ = hn::Add(low_shifts_, hn::Set(du, static_cast<uint32_t>(before * kBits)));
+      low_shifts_ =
+          hn::Add(low_shifts_, hn::Set(du, static_cast<uint32_t>(before) * static_cast<uint32_t>(bits_)));
       high_shifts_ = hn::Add(low_shifts_, plan.shift);
     } else {
       word_ = kForm == Form::kPairsOfVectors ? c % words_ : 0;
-      shift_ = static_cast<int>(c / words_) * kBits;
+      shift_ = static_cast<int>(c / words_) * bits_;
     }
   }
 
@@ -252,7 +268,7 @@ class PairPlace {
       *high = hn::Shr(words, high_shifts_);
     } else {
       *low = hn::ShiftRightSame(hn::LoadU(du, from), shift_);
-      *high = kForm == Form::kPairsOfShifts ? hn::ShiftRight<kBits>(*low)
+      *high = kForm == Form::kPairsOfShifts ? hn::ShiftRightSame(*low, bits_)
                                             : hn::ShiftRightSame(hn::LoadU(du, from + hn::Lanes(df)), shift_);
     }
   }
@@ -264,7 +280,7 @@ class PairPlace {
     if constexpr (kForm == Form::kPairsOfRepeats) {
       OrFolded(du, hn::Or(hn::Shl(low, low_shifts_), hn::Shl(high, high_shifts_)), words_, to);
     } else if constexpr (kForm == Form::kPairsOfShifts) {
-      const auto both = hn::ShiftLeftSame(hn::Or(low, hn::ShiftLeft<kBits>(high)), shift_);
+      const auto both = hn::ShiftLeftSame(hn::Or(low, hn::ShiftLeftSame(high, bits_)), shift_);
       hn::StoreU(hn::Or(hn::LoadU(du, to), both), du, to);
     } else {
       auto* const next = to + hn::Lanes(df);
@@ -274,6 +290,7 @@ class PairPlace {
   }
 
  private:
+  int bits_;
   size_t words_;
   size_t word_ = 0;
   int shift_ = 0;
@@ -293,17 +310,19 @@ struct ExpandedRow {
   ChannelUnits units() const { return {step, zero, inverse}; }
 };
 
-// Calls fn(token, units of the token's row) for each token. inverse may be null.
-template <bool kRuns, class Fn>
+// Calls fn(token, units of the token's row) for each token. inverse may be null. kChannels: K may come, too.
+template <bool kRuns, bool kChannels, class Fn>
 HWY_INLINE void ForRows(const IntqTile tile, const float* step, const float* zero, const float* inverse,
                         const Fn& fn) {
   const size_t row_units = tile.row_units();
-  if (tile.per_channel()) {
-    for (uint32_t t = 0; t < tile.tokens; ++t) {
+  if constexpr (kChannels) {
+    for (uint32_t t = 0; tile.per_channel() && t < tile.tokens; ++t) {
       const size_t u = (tile.run() == kTileTokens ? 0 : t / IntqTile::kMinGroup) * row_units;
       fn(t, ChannelUnits{step + u, zero + u, inverse == nullptr ? nullptr : inverse + u});
     }
-  } else if constexpr (kRuns) {
+    if (tile.per_channel()) return;
+  }
+  if constexpr (kRuns) {
     const int log_group = std::countr_zero(tile.group);
     for (uint32_t t = 0; t < tile.tokens; ++t) {
       const size_t u = t * row_units;
@@ -352,13 +371,15 @@ HWY_INLINE bool WithForm(const IntqTile& tile, const Fn& fn) {
   return true;
 }
 
-// Calls fn.operator()<dtype, rounding>().
+// Calls fn.operator()<dtype, rounding>(). Where a rounding would be the same as another, it is not there.
 template <class Fn>
 HWY_INLINE bool WithRounding(DType dtype, bool ordinary, const Fn& fn) {
   switch (dtype) {
     case DType::kFp16:
-      return ordinary ? fn.template operator()<DType::kFp16, Rounding::kOrdinary>()
-                      : fn.template operator()<DType::kFp16, Rounding::kAny>();
+#if HWY_TARGET <= HWY_AVX2
+      if (ordinary) return fn.template operator()<DType::kFp16, Rounding::kOrdinary>();
+#endif
+      return fn.template operator()<DType::kFp16, Rounding::kAny>();
     case DType::kFp8E4m3:
       return fn.template operator()<DType::kFp8E4m3, Rounding::kAny>();
     case DType::kFp8E5m2:
@@ -370,14 +391,16 @@ HWY_INLINE bool WithRounding(DType dtype, bool ordinary, const Fn& fn) {
   static const bool native = __builtin_cpu_supports("avx512bf16") != 0;
   if (ordinary && native) return fn.template operator()<DType::kBf16, Rounding::kNative>();
 #endif
-  return ordinary ? fn.template operator()<DType::kBf16, Rounding::kOrdinary>()
-                  : fn.template operator()<DType::kBf16, Rounding::kAny>();
+#if HWY_TARGET <= HWY_AVX3
+  if (ordinary) return fn.template operator()<DType::kBf16, Rounding::kOrdinary>();
+#endif
+  return fn.template operator()<DType::kBf16, Rounding::kAny>();
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)
 }  // namespace HWY_NAMESPACE
 }  // namespace kvcompd::codec
 HWY_AFTER_NAMESPACE();
-#endif  // HWY_TARGET != HWY_SCALAR
+#endif  // KVCOMPD_INTQ_VECTORS
 
 #endif  // KVCOMPD_CODEC_SIMD_INTQ_VECTORS_INL_H_
