@@ -1,5 +1,5 @@
-// Codebooks: canonical, length-limited Huffman books with a total alphabet, and the immutable sets of them
-// that blocks name by SHA-256 (FORMAT.md, "Codebook set").
+// Codebooks: canonical, length-limited Huffman books or rANS frequencies, with a total alphabet, and the
+// immutable sets of them that blocks name by SHA-256 (FORMAT.md, "Codebook set").
 //
 // Total alphabet: every symbol that the profile can produce has a code, whether it was ever seen or not
 // (KVComp's published books give unseen symbols length 0 and silently corrupt; research note "traps").
@@ -25,12 +25,14 @@
 #include "absl/status/statusor.h"
 #include "codec/base/profile.h"
 #include "codec/base/types.h"
+#include "codec/rans.h"
 #include "codec/symbol_run_table.h"
 
 namespace kvcompd::codec {
 
 inline constexpr uint32_t kMaxSymbols = 256;
-inline constexpr uint32_t kMaxCodeBits = 12;  // of books this encoder builds and every decoder takes
+inline constexpr uint32_t kMaxCodeBits = 12;   // of books this encoder builds and every decoder takes
+inline constexpr uint32_t kBookProbBits = 12;  // frequencies of a book for rANS sum to 1 << this
 
 // Number of codes that the quantiser can produce at a relative step (FORMAT.md, "Alphabet"); at most 256.
 uint32_t AlphabetSize(double rel, bool strict);
@@ -43,60 +45,100 @@ constexpr uint32_t MiddleCode(uint32_t symbols) { return symbols < 3 ? 0 : (symb
 
 // What shares one scale and zero point. The numbers are frozen in the file format.
 enum class QuantUnit : uint8_t {
-  kBlock = 1,    // K: all heads, tokens and channels of a tile group
+  kBlock = 1,    // all heads, tokens and channels of a tile group
   kChannel = 2,  // K: one channel of one head over the tile's tokens
   kToken = 3,    // V: one token over all heads and channels of a tile group
 };
 QuantUnit UnitOf(const Profile& profile, Tensor tensor);
 
-// One canonical Huffman book.
+// The symbols of a book for `codes` codes of the quantiser. Huffman codes are of the codes themselves. rANS
+// has a symbol for each multiple of the step from -(codes - 1) to codes - 1 where the unit is shared by all
+// channels and 256 symbols suffice, so that a value has one symbol wherever its unit begins; else the codes.
+uint32_t BookSymbols(Coder coder, QuantUnit unit, uint32_t codes);
+uint32_t BookSymbols(const Profile& profile, Tensor tensor);
+// What is added to a unit's codes to make symbols for rANS. zero: the unit's; of a constant unit -MiddleCode.
+uint32_t RansShift(QuantUnit unit, uint32_t codes, int32_t zero);
+
+// What is made when first asked for, by whichever thread that is; where several make it, all are equal and
+// the first one stays.
+template <typename T>
+class Lazy {
+ public:
+  ~Lazy() { delete made_.load(); }
+  template <typename Make>
+  const T& Get(Make&& make) {
+    const T* made = made_.load(std::memory_order_acquire);
+    if (made != nullptr) return *made;
+    auto mine = std::make_unique<const T>(make());
+    if (!made_.compare_exchange_strong(made, mine.get(), std::memory_order_acq_rel)) return *made;
+    return *mine.release();
+  }
+
+ private:
+  std::atomic<const T*> made_ = nullptr;
+};
+
+// One canonical Huffman book, or the frequencies of one for rANS.
 class Codebook {
  public:
   // lengths[s] = code length of symbol s, 1 to kMaxCodeBits, for 2 to 256 symbols; the Kraft sum must be
   // exactly 1. DATA_LOSS otherwise.
   static absl::StatusOr<Codebook> FromLengths(std::span<const uint8_t> lengths);
   // The optimal length-limited book (package-merge) for counts of 2 to 256 symbols, each count c weighed as
-  // 64c+1: a symbol never seen costs little and still has a code. Deterministic.
-  static Codebook FromCounts(std::span<const uint64_t> counts);
+  // 64c+1: a symbol never seen costs little and still has a code. For rANS frequencies in proportion, each 1
+  // or more. Deterministic.
+  static Codebook FromCounts(std::span<const uint64_t> counts, Coder coder = Coder::kHuffman);
+  // frequencies of 2 to 256 symbols, each 1 or more, summing to 1 << kBookProbBits. DATA_LOSS otherwise.
+  static absl::StatusOr<Codebook> FromFrequencies(std::span<const uint16_t> frequencies);
 
-  // lengths() and codes() have num_symbols() elements; behind them, to kMaxSymbols, are readable zeros, for
-  // lookups of whole vectors.
+  Coder coder() const { return coder_; }
   uint32_t num_symbols() const { return num_symbols_; }
-  std::span<const uint8_t> lengths() const { return std::span(lengths_).first(num_symbols_); }
+
+  // Of rANS; empty of Huffman, which has no rans_tables().
+  std::span<const uint16_t> frequencies() const { return frequencies_; }  // [num_symbols]
+  const RansTables& rans_tables() const;
+
+  // Of Huffman; empty of rANS. lengths() and codes() have num_symbols() elements; behind them, to
+  // kMaxSymbols, are readable zeros, for lookups of whole vectors.
+  std::span<const uint8_t> lengths() const {
+    return std::span(lengths_).first(coder_ == Coder::kHuffman ? num_symbols_ : 0);
+  }
   uint32_t max_bits() const { return max_bits_; }
   // Codes as they stand in the stream: bit-reversed, so that the first bit is the least significant.
-  std::span<const uint16_t> codes() const { return std::span(codes_).first(num_symbols_); }
+  std::span<const uint16_t> codes() const {
+    return std::span(codes_).first(coder_ == Coder::kHuffman ? num_symbols_ : 0);
+  }
   // [1 << max_bits] entries, indexed by the next max_bits bits: symbol << 8 | length.
   std::span<const uint16_t> decode_table() const { return decode_table_; }
   // The same for several symbols at a time; made when first asked for, by whichever thread that is.
-  const SymbolRunTable& symbol_runs() const { return runs_->Get(decode_table_); }
-  // Of this object and what it owns, symbol_runs() included, whether made or not.
+  const SymbolRunTable& symbol_runs() const {
+    return lazy_->runs.Get([this] { return SymbolRunTable(decode_table_); });
+  }
+  // Of this object and what it owns, symbol_runs() or rans_tables() included, whether made or not.
   uint64_t memory_bytes() const;
-  // Bits that these counts would take; counts beyond the alphabet are not looked at.
+  // Bits that these counts would take, rounded; counts beyond the alphabet are not looked at.
   uint64_t CostBits(std::span<const uint64_t> counts) const;
 
  private:
+  // Most books of a set are never coded with, and these tables are larger than the rest of a book.
+  struct LazyTables {
+    Lazy<SymbolRunTable> runs;
+    Lazy<RansTables> rans;
+  };
+
+  Coder coder_ = Coder::kHuffman;
   uint32_t num_symbols_ = 0;
   uint32_t max_bits_ = 0;
-  std::vector<uint8_t> lengths_ = std::vector<uint8_t>(kMaxSymbols);
-  std::vector<uint16_t> codes_ = std::vector<uint16_t>(kMaxSymbols);
+  std::vector<uint8_t> lengths_;  // kMaxSymbols of them, or none
+  std::vector<uint16_t> codes_;
   std::vector<uint16_t> decode_table_;
-
-  // Most books of a set are never decoded with, and the table is larger than the rest of a book.
-  class LazyRuns {
-   public:
-    ~LazyRuns() { delete table_.load(); }
-    const SymbolRunTable& Get(std::span<const uint16_t> decode_table);
-
-   private:
-    std::atomic<const SymbolRunTable*> table_ = nullptr;
-  };
-  std::shared_ptr<LazyRuns> runs_ = std::make_shared<LazyRuns>();  // copies of a book share it
+  std::vector<uint16_t> frequencies_;
+  std::shared_ptr<LazyTables> lazy_ = std::make_shared<LazyTables>();  // copies of a book share it
 };
 
-// The book that serves until samples suffice, from a fixed integer formula (FORMAT.md, "Codebook set").
-// symbols: 2 to 256. Lives for ever; thread-safe.
-const Codebook& BuiltInBook(QuantUnit unit, uint32_t symbols);
+// The book that serves until samples suffice, from a fixed integer formula (FORMAT.md, "Codebook set"), of
+// BookSymbols(coder, unit, codes) symbols. codes: 2 to 256. Lives for ever; thread-safe.
+const Codebook& BuiltInBook(QuantUnit unit, uint32_t codes, Coder coder = Coder::kHuffman);
 
 // Books of one namespace and profile, one a layer and K/V. Layer kAnyLayer stands for all layers without a
 // book of their own.
@@ -144,7 +186,7 @@ absl::StatusOr<const Codebook*> FindBook(const Digest& id, const CodebookSet* se
 class CodebookTrainer {
  public:
   CodebookTrainer(const Fingerprint& fingerprint, const Profile& profile);
-  // counts: [256]; layer: the global layer number. Counts beyond the profile's alphabet are dropped.
+  // counts: [256], of a book's symbols; layer: the global layer number. Counts beyond them are dropped.
   void Add(uint32_t layer, Tensor tensor, std::span<const uint32_t> counts);
   uint64_t samples() const { return samples_; }  // codes added
   // Bits that all samples so far would take with a set, for the refresh rule; kMaxCodeBits a code where the

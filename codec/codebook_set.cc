@@ -15,6 +15,17 @@ constexpr uint16_t kVersion = 1;
 
 using Books = std::map<std::pair<uint16_t, uint8_t>, Codebook>;
 
+// 12 bits each, as a bit string.
+void WriteFrequencies(std::span<const uint16_t> frequencies, ByteWriter* w) {
+  for (size_t s = 0; s < frequencies.size(); s += 2) {
+    const uint32_t second = s + 1 < frequencies.size() ? frequencies[s + 1] : 0;
+    const uint32_t pair = frequencies[s] | second << kBookProbBits;
+    w->U8(static_cast<uint8_t>(pair));
+    w->U8(static_cast<uint8_t>(pair >> 8));
+    if (s + 1 < frequencies.size()) w->U8(static_cast<uint8_t>(pair >> 16));
+  }
+}
+
 std::string Serialize(const Fingerprint& fingerprint, std::string_view profile_text, const Books& books) {
   std::string out;
   ByteWriter w(&out);
@@ -30,6 +41,10 @@ std::string Serialize(const Fingerprint& fingerprint, std::string_view profile_t
     w.U8(place.second);
     w.U8(0);
     w.U16(static_cast<uint16_t>(book.num_symbols()));
+    if (book.coder() == Coder::kRans) {
+      WriteFrequencies(book.frequencies(), &w);
+      continue;
+    }
     const auto lengths = book.lengths();
     for (size_t s = 0; s < lengths.size(); s += 2) {
       w.U8(static_cast<uint8_t>(lengths[s] | (s + 1 < lengths.size() ? lengths[s + 1] << 4 : 0)));
@@ -55,6 +70,23 @@ absl::StatusOr<Codebook> ParseLengths(ByteReader* r, uint32_t symbols) {
   return Codebook::FromLengths(lengths);
 }
 
+absl::StatusOr<Codebook> ParseFrequencies(ByteReader* r, uint32_t symbols) {
+  std::vector<uint16_t> frequencies(symbols);
+  for (size_t s = 0; s < symbols; s += 2) {
+    const bool both = s + 1 < symbols;
+    const uint32_t low = r->U8(), middle = r->U8(), high = both ? r->U8() : 0;
+    const uint32_t pair = low | middle << 8 | high << 16;
+    frequencies[s] = pair & ((1u << kBookProbBits) - 1);
+    if (both) {
+      frequencies[s + 1] = static_cast<uint16_t>(pair >> kBookProbBits);
+    } else if (pair >> kBookProbBits != 0) {
+      return Malformed("padding is not zero");
+    }
+  }
+  if (!r->ok()) return Malformed("truncated");
+  return Codebook::FromFrequencies(frequencies);
+}
+
 absl::Status ParseBooks(ByteReader* r, const Profile& profile, Books* books) {
   const uint16_t count = r->U16();
   if (!r->ok()) return Malformed("truncated");
@@ -70,12 +102,12 @@ absl::Status ParseBooks(ByteReader* r, const Profile& profile, Books* books) {
       return absl::UnimplementedError(absl::StrCat("codebook set: tensor ", tensor, " is not known here"));
     }
     if (reserved != 0) return Malformed("a reserved byte is not zero");
-    if (symbols != AlphabetSize(profile, static_cast<Tensor>(tensor))) {
+    if (symbols != BookSymbols(profile, static_cast<Tensor>(tensor))) {
       return Malformed("a book's alphabet is not the profile's");
     }
     const std::pair<uint16_t, uint8_t> place{layer, tensor};
     if (!books->empty() && books->rbegin()->first >= place) return Malformed("books are out of order");
-    auto book = ParseLengths(r, symbols);
+    auto book = profile.coder == Coder::kRans ? ParseFrequencies(r, symbols) : ParseLengths(r, symbols);
     if (!book.ok()) return book.status();
     books->emplace_hint(books->end(), place, *std::move(book));
   }
@@ -123,7 +155,7 @@ std::shared_ptr<const CodebookSet> CodebookSet::BuiltIn(const Profile& profile) 
   if (profile.codec == CodecId::kKvcomp) {
     for (const Tensor t : {Tensor::kK, Tensor::kV}) {
       set->books_.emplace(std::pair(kAnyLayer, static_cast<uint8_t>(t)),
-                          BuiltInBook(UnitOf(profile, t), AlphabetSize(profile, t)));
+                          BuiltInBook(UnitOf(profile, t), AlphabetSize(profile, t), profile.coder));
     }
   }
   set->profile_text_ = profile.Text();
@@ -167,7 +199,7 @@ void CodebookTrainer::Add(uint32_t layer, Tensor tensor, std::span<const uint32_
   if (profile_.codec != CodecId::kKvcomp) return;
   const auto key = static_cast<uint16_t>(std::min<uint32_t>(layer, CodebookSet::kAnyLayer));
   auto& sums = counts_[{key, static_cast<uint8_t>(tensor)}];
-  sums.resize(AlphabetSize(profile_, tensor));
+  sums.resize(BookSymbols(profile_, tensor));
   for (size_t s = 0; s < std::min(sums.size(), counts.size()); ++s) {
     sums[s] += counts[s];
     samples_ += counts[s];
@@ -187,8 +219,9 @@ uint64_t CodebookTrainer::CostBits(const CodebookSet& set) const {
   return bits;
 }
 
-// A book has at most 6 + 128 bytes, so the number of books keeps the size, too.
-static_assert(CodebookSet::kMaxBooks * (6 + kMaxSymbols / 2) + Profile::kMaxTextBytes + 64 <
+static_assert(kBookProbBits == 12);
+// A book has at most 6 + 384 bytes, so the number of books keeps the size, too.
+static_assert(CodebookSet::kMaxBooks * (6 + kMaxSymbols * kBookProbBits / 8) + Profile::kMaxTextBytes + 64 <
               CodebookSet::kMaxBytes);
 static_assert(CodebookSet::kMaxBooks < 1 << 16);
 
@@ -197,7 +230,7 @@ std::shared_ptr<const CodebookSet> CodebookTrainer::Build() const {
   std::shared_ptr<CodebookSet> set(new CodebookSet);
   for (const Tensor t : {Tensor::kK, Tensor::kV}) {
     const auto tensor = static_cast<uint8_t>(t);
-    std::vector<uint64_t> total(AlphabetSize(profile_, t));
+    std::vector<uint64_t> total(BookSymbols(profile_, t));
     size_t books = 0;
     bool any = false;
     for (const auto& [place, sums] : counts_) {
@@ -205,11 +238,11 @@ std::shared_ptr<const CodebookSet> CodebookTrainer::Build() const {
       any = true;
       for (size_t s = 0; s < total.size(); ++s) total[s] += sums[s];
       if (place.first == CodebookSet::kAnyLayer || ++books >= CodebookSet::kMaxBooksPerTensor) continue;
-      set->books_.emplace(place, Codebook::FromCounts(sums));
+      set->books_.emplace(place, Codebook::FromCounts(sums, profile_.coder));
     }
     set->books_.emplace(std::pair(CodebookSet::kAnyLayer, tensor),
-                        any ? Codebook::FromCounts(total)
-                            : BuiltInBook(UnitOf(profile_, t), static_cast<uint32_t>(total.size())));
+                        any ? Codebook::FromCounts(total, profile_.coder)
+                            : BuiltInBook(UnitOf(profile_, t), AlphabetSize(profile_, t), profile_.coder));
   }
   set->fingerprint_ = fingerprint_;
   set->profile_text_ = profile_.Text();

@@ -4,6 +4,7 @@
 #include "codec/float_format.h"
 #include "codec/kvcomp_encoder.h"
 #include "codec/kvcomp_header.h"
+#include "codec/kvcomp_rans.h"
 #include "codec/kvcomp_workspace.h"
 #include "codec/quantizer.h"
 #include "codec/raw_codec.h"
@@ -32,11 +33,13 @@ absl::Status ReadUnits(const GroupShape& shape, const KvcompHeader& header, Byte
   return absl::OkStatus();
 }
 
-absl::StatusOr<const Codebook*> BookOf(const KvcompHeader& header, const Codebook* book) {
-  if (book == nullptr) book = &BuiltInBook(header.unit, header.symbols);
-  if (book->num_symbols() != header.symbols) {
+absl::StatusOr<const Codebook*> BookOf(const KvcompHeader& header, Coder coder, const Codebook* book) {
+  if (book == nullptr) book = &BuiltInBook(header.unit, header.symbols, coder);
+  if (book->coder() != coder) return absl::DataLossError("kvcomp: the tile's book is of another coder");
+  const uint32_t symbols = BookSymbols(coder, header.unit, header.symbols);
+  if (book->num_symbols() != symbols) {
     return absl::DataLossError(
-        absl::StrCat("kvcomp: the tile has ", header.symbols, " symbols, its book ", book->num_symbols()));
+        absl::StrCat("kvcomp: the tile has ", symbols, " symbols, its book ", book->num_symbols()));
   }
   return book;
 }
@@ -49,8 +52,12 @@ absl::Status ReadCodes(const GroupShape& shape, const KvcompHeader& header, Tile
     const auto n = static_cast<uint32_t>(ws->codes.size());
     return ReadPacked(payload, n, header.symbols, ws->codes.data());
   }
-  const auto found = BookOf(header, book);
+  const auto found = BookOf(header, mode == kKvcompRans ? Coder::kRans : Coder::kHuffman, book);
   if (!found.ok()) return found.status();
+  if (mode == kKvcompRans) {
+    const auto codes = RansCodes::Of(header.unit, shape.tokens, shape.channels, header.symbols, ws->params);
+    return ReadRansCodes(codes, payload, (*found)->rans_tables(), ws->symbols.data(), ws->codes.data());
+  }
   if (ScalarOnly()) return ReadHuffman(payload, shape.tokens, shape.channels, **found, ws->codes.data());
   return ReadHuffmanStreams(payload, shape.tokens, shape.channels, **found, ws->streams, rows);
 }
@@ -94,9 +101,13 @@ absl::Status KvcompCodec::EncodeGroup(const GroupShape& shape, const std::byte* 
     return absl::InvalidArgumentError("kvcomp: workspace too small");
   if (auto s = CheckFloatEnvironment(); !s.ok()) return s;
 
-  const uint32_t symbols = AlphabetSize(params.profile, shape.tensor);
-  const Codebook& book =
-      params.book ? *params.book : BuiltInBook(UnitOf(params.profile, shape.tensor), symbols);
+  const Coder coder = params.profile.coder;
+  const uint32_t symbols = BookSymbols(params.profile, shape.tensor);
+  const Codebook& book = params.book ? *params.book
+                                     : BuiltInBook(UnitOf(params.profile, shape.tensor),
+                                                   AlphabetSize(params.profile, shape.tensor), coder);
+  if (book.coder() != coder)
+    return absl::InvalidArgumentError("kvcomp: the book is of another coder than the profile's");
   if (book.num_symbols() != symbols) {
     return absl::InvalidArgumentError(
         absl::StrCat("kvcomp: the profile has ", symbols, " symbols, the book ", book.num_symbols()));

@@ -25,7 +25,7 @@ class KvcompCodec final : public Codec {
                           MutableByteSpan values) const override;
 
  private:
-  static constexpr std::string_view kModeNames[] = {"raw", "huffman", "packed"};
+  static constexpr std::string_view kModeNames[] = {"raw", "huffman", "packed", "rans"};
 };
 
 }  // namespace kvcompd::codec

@@ -30,6 +30,7 @@ KvcompGroupEncoder::KvcompGroupEncoder(const GroupShape& shape, const std::byte*
       rel_(profile.rel(shape.tensor)),
       strict_(profile.strict),
       unit_(UnitOf(profile, shape.tensor)),
+      num_codes_(AlphabetSize(profile, shape.tensor)),
       book_(book),
       out_(out),
       ws_(KvcompWorkspace::Carve(shape, workspace)),
@@ -100,7 +101,7 @@ bool KvcompGroupEncoder::ChooseUnits(std::span<const UnitRange> ranges) {
     if (!params.has_value()) return false;
     ws_.params[i] = *params;
     const double radius = RadiusOf(ranges[i], rel_);
-    ws_.units.SetEncode(i, shape_.dtype, *params, book_.num_symbols(), radius, strict_);
+    ws_.units.SetEncode(i, shape_.dtype, *params, num_codes_, radius, strict_);
   }
   return true;
 }
@@ -111,6 +112,10 @@ void KvcompGroupEncoder::EncodeTile(uint32_t head, bool shared_units_ok) {
   if (!ws_.finite[head]) return WriteRaw(head, Fallback::kNonFinite);
   const bool units_ok = channel ? ChooseUnits(ws_.tile_ranges.first(num_units_)) : shared_units_ok;
   if (!units_ok || !Quantize(head)) return WriteRaw(head, Fallback::kBound);
+  if (book_.coder() == Coder::kRans) {
+    rans_ = RansCodes::Of(unit_, shape_.tokens, shape_.channels, num_codes_, ws_.params.first(num_units_));
+    SymbolsOfCodes(rans_, ws_.codes.data(), ws_.symbols.data());
+  }
   if (count_codes_) CountCodes();
   WriteSmallest(head);
 }
@@ -126,7 +131,7 @@ bool KvcompGroupEncoder::Quantize(uint32_t head) {
                       {.values = tile(head),
                        .tokens = shape_.tokens,
                        .channels = shape_.channels,
-                       .symbols = book_.num_symbols(),
+                       .symbols = num_codes_,
                        .strict = strict_,
                        .units_of_row = channel ? UnitsOfRow::kPerChannel : UnitsOfRow::kOne,
                        .unit_step = unit_ == QuantUnit::kToken ? 1u : 0u,
@@ -145,7 +150,7 @@ bool KvcompGroupEncoder::QuantizeReference(uint32_t head) {
     const float* const x = ws_.values.data() + size_t{t} * channels;
     uint8_t* const codes = ws_.codes.data() + size_t{t} * channels;
     const size_t unit = unit_ == QuantUnit::kToken ? t : 0;
-    if (!QuantizeRow<kUnits>(x, channels, ws_.units, unit, book_.num_symbols(), codes)) return false;
+    if (!QuantizeRow<kUnits>(x, channels, ws_.units, unit, num_codes_, codes)) return false;
     DequantizeRow<kUnits>(codes, channels, ws_.units, unit, ws_.approx.data());
     RoundFloats(shape_.dtype, ws_.approx.data(), channels, ws_.rounded.data());
     ValuesOfFloats(shape_.dtype, ws_.rounded.data(), channels,
@@ -159,6 +164,7 @@ bool KvcompGroupEncoder::QuantizeReference(uint32_t head) {
   return true;
 }
 
+// By the bytes that each mode takes in the segment, padding included; of equal ones raw, then packed.
 void KvcompGroupEncoder::WriteSmallest(uint32_t head) {
   const auto n = static_cast<uint32_t>(ws_.codes.size());
   const bool channel_params = unit_ == QuantUnit::kChannel;
@@ -166,27 +172,44 @@ void KvcompGroupEncoder::WriteSmallest(uint32_t head) {
   const uint64_t side_bytes = channel_params ? TileParamsBytes(params) : 0;
   const uint8_t* const codes = ws_.codes.data();
   const PackedPlan packed = reference_ ? PlanPacked(codes, n) : PlanPackedCodes(codes, n);
-  const HuffmanPlan huffman = reference_ ? PlanHuffman(codes, shape_.tokens, shape_.channels, book_)
-                                         : PlanHuffmanStreams(codes, shape_.tokens, shape_.channels, book_);
-  // By the bytes that each takes in the segment, padding included; of equal ones raw, then packed.
-  const bool pack = Stored(side_bytes + packed.bytes) <= Stored(side_bytes + huffman.bytes);
-  const uint64_t bytes = side_bytes + (pack ? packed.bytes : huffman.bytes);
-  if (Stored(bytes) >= Stored(shape_.tile_bytes())) return WriteRaw(head, Fallback::kSize);
+  const uint64_t raw = Stored(shape_.tile_bytes()), limit = std::min(raw, Stored(side_bytes + packed.bytes));
+  if (side_bytes >= shape_.tile_bytes()) return WriteRaw(head, Fallback::kSize);
 
-  const MutableByteSpan out = payload(head).first(bytes);
-  if (channel_params) WriteTileParams(params, out);
-  const MutableByteSpan stream = out.subspan(side_bytes);
-  if (pack) {
-    WritePacked(codes, n, packed, stream);
-  } else if (reference_) {
-    WriteHuffman(codes, shape_.tokens, shape_.channels, book_, huffman, stream);
-  } else {
-    WriteHuffmanStreams(codes, shape_.tokens, shape_.channels, book_, huffman, ws_.streams, stream);
+  const MutableByteSpan out = payload(head), stream = out.subspan(side_bytes);
+  const bool rans = book_.coder() == Coder::kRans;
+  uint64_t bytes =
+      rans ? WriteRansUnder(limit, side_bytes, stream) : WriteHuffmanUnder(limit, side_bytes, stream);
+  TileMode mode = rans ? kKvcompRans : kKvcompHuffman;
+  if (bytes == 0) {
+    if (limit == raw) return WriteRaw(head, Fallback::kSize);
+    mode = kKvcompPacked;
+    bytes = packed.bytes;
+    WritePacked(codes, n, packed, stream.first(bytes));
   }
-  out_->tiles[head] = {.mode = pack ? kKvcompPacked : kKvcompHuffman,
-                       .bytes = static_cast<uint32_t>(bytes),
-                       .decoded_crc = Crc32c(ws_.decoded)};
+  if (channel_params) WriteTileParams(params, out);
+  out_->tiles[head] = {
+      .mode = mode, .bytes = static_cast<uint32_t>(side_bytes + bytes), .decoded_crc = Crc32c(ws_.decoded)};
   group_.max_error_over_r = std::max(group_.max_error_over_r, tile_error_);
+}
+
+uint32_t KvcompGroupEncoder::WriteHuffmanUnder(uint64_t limit, uint64_t side_bytes, MutableByteSpan out) {
+  const uint8_t* const codes = ws_.codes.data();
+  const HuffmanPlan plan = reference_ ? PlanHuffman(codes, shape_.tokens, shape_.channels, book_)
+                                      : PlanHuffmanStreams(codes, shape_.tokens, shape_.channels, book_);
+  if (Stored(side_bytes + plan.bytes) >= limit) return 0;
+  const MutableByteSpan stream = out.first(plan.bytes);
+  if (reference_) {
+    WriteHuffman(codes, shape_.tokens, shape_.channels, book_, plan, stream);
+  } else {
+    WriteHuffmanStreams(codes, shape_.tokens, shape_.channels, book_, plan, ws_.streams, stream);
+  }
+  return static_cast<uint32_t>(plan.bytes);
+}
+
+uint32_t KvcompGroupEncoder::WriteRansUnder(uint64_t limit, uint64_t side_bytes, MutableByteSpan out) {
+  const uint32_t bytes =
+      WriteRansCodes(rans_, ws_.codes.data(), ws_.symbols.data(), book_.rans_tables(), ws_.words, out);
+  return Stored(side_bytes + bytes) < limit ? bytes : 0;
 }
 
 void KvcompGroupEncoder::WriteRaw(uint32_t head, Fallback why) {
@@ -207,7 +230,7 @@ void KvcompGroupEncoder::WriteHeader() {
   }
   if (saved > 0 &&
       saved > Stored(kKvcompHeaderFixedBytes + ParamsBytes(params.size(), NeedWideZeros(params)))) {
-    out_->header_bytes = WriteKvcompHeader(unit_, book_.num_symbols(), params, out_->header);
+    out_->header_bytes = WriteKvcompHeader(unit_, num_codes_, params, out_->header);
     return;
   }
   for (uint32_t h = 0; h < shape_.heads; ++h) {
@@ -216,7 +239,10 @@ void KvcompGroupEncoder::WriteHeader() {
   group_.max_error_over_r = 0;
 }
 
-void KvcompGroupEncoder::CountCodes() { AddCounts(ws_.codes.data(), ws_.codes.size(), histogram_.data()); }
+void KvcompGroupEncoder::CountCodes() {
+  const uint8_t* const counted = book_.coder() == Coder::kRans ? ws_.symbols.data() : ws_.codes.data();
+  AddCounts(counted, ws_.codes.size(), histogram_.data());
+}
 
 double KvcompGroupEncoder::WorstErrorOverRadius() const {
   double worst = 0;

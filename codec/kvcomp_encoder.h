@@ -14,13 +14,15 @@
 #include <span>
 
 #include "codec/codec.h"
+#include "codec/kvcomp_rans.h"
 #include "codec/kvcomp_workspace.h"
 
 namespace kvcompd::codec {
 
 class KvcompGroupEncoder {
  public:
-  // book: of AlphabetSize(profile.rel(shape.tensor)) symbols. All pointers outlive the object.
+  // book: of the profile's coder and BookSymbols(profile, shape.tensor) symbols. All pointers outlive the
+  // object.
   KvcompGroupEncoder(const GroupShape& shape, const std::byte* values, uint64_t head_stride_bytes,
                      const Profile& profile, const Codebook& book, MutableByteSpan workspace,
                      GroupOutput* out);
@@ -45,6 +47,10 @@ class KvcompGroupEncoder {
   bool QuantizeReference(uint32_t head);
   // Writes the tile in ws_.codes in its smallest mode.
   void WriteSmallest(uint32_t head);
+  // An entropy-coded form of ws_.codes, where its stored size with side_bytes before it is under `limit`, to
+  // `out`. Returns its size; 0 where it is not smaller.
+  uint32_t WriteHuffmanUnder(uint64_t limit, uint64_t side_bytes, MutableByteSpan out);
+  uint32_t WriteRansUnder(uint64_t limit, uint64_t side_bytes, MutableByteSpan out);
   void WriteRaw(uint32_t head, Fallback why);
   void WriteHeader();
   void CountCodes();
@@ -61,11 +67,13 @@ class KvcompGroupEncoder {
   const double rel_;
   const bool strict_;
   const QuantUnit unit_;
+  const uint32_t num_codes_;
   const Codebook& book_;
   GroupOutput* const out_;
   KvcompWorkspace ws_;
   uint32_t num_units_;    // of ws_.units: of the group, or of the tile for channels
   const bool reference_;  // plain loops
+  RansCodes rans_;        // of the tile in hand, where that is the coder
   bool count_codes_ = false;
   double known_error_ = 0;  // largest error over r that the caller has seen: a smaller one changes nothing
   double tile_error_ = 0;   // of the tile, or known_error_ where that is larger

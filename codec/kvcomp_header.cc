@@ -106,7 +106,7 @@ absl::StatusOr<KvcompHeader> ParseKvcompHeader(const GroupShape& shape, ByteSpan
   if (header.unit < QuantUnit::kBlock || header.unit > QuantUnit::kToken) {
     return absl::UnimplementedError("kvcomp: a unit that is not known here");
   }
-  if ((header.unit == QuantUnit::kToken) != (shape.tensor == Tensor::kV)) {
+  if (header.unit == (shape.tensor == Tensor::kV ? QuantUnit::kChannel : QuantUnit::kToken)) {
     return Corrupt("kvcomp: a unit of the other tensor");
   }
   if (auto s = CheckFlags(flags); !s.ok()) return s;

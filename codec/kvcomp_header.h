@@ -22,6 +22,7 @@ namespace kvcompd::codec {
 // Tile modes beside raw.
 inline constexpr TileMode kKvcompHuffman{1};  // canonical Huffman with the segment's book
 inline constexpr TileMode kKvcompPacked{2};   // fixed-width codes
+inline constexpr TileMode kKvcompRans{3};     // interleaved rANS with the segment's book
 
 inline constexpr uint32_t kKvcompHeaderFixedBytes = 4;  // unit u8, flags u8, symbols u16
 inline constexpr uint32_t kTileParamsFixedBytes = 2;    // flags u8, reserved u8

@@ -15,6 +15,7 @@
 
 #include "codec/codec.h"
 #include "codec/quantizer.h"
+#include "codec/rans.h"
 #include "codec/simd/huffman_streams.h"
 
 namespace kvcompd::codec {
@@ -30,6 +31,8 @@ struct KvcompWorkspace {
   std::span<std::byte> decoded;      // [tokens, channels], y of one tile
   std::span<uint8_t> codes;      // [tokens, channels]; as many readable bytes again as a vector has behind it
   std::span<std::byte> streams;  // for ReadHuffmanStreams
+  std::span<uint8_t> symbols;    // [tokens, channels], of rANS
+  std::span<std::byte> words;    // for WriteRansCodes
   std::span<uint8_t> finite;     // [heads]
 
   static uint64_t Bytes(const GroupShape& shape) {
@@ -85,6 +88,8 @@ struct KvcompWorkspace {
     ws.decoded = arena->Take<std::byte>(shape.tile_bytes());
     ws.codes = arena->Take<uint8_t>(values + kVectorBytes).first(arena->begin ? values : 0);
     ws.streams = arena->Take<std::byte>(HuffmanScratchBytes(shape.tile_bytes(), values));
+    ws.symbols = arena->Take<uint8_t>(values + kVectorBytes);
+    ws.words = arena->Take<std::byte>(RansWorkspaceBytes(static_cast<uint32_t>(values)));
     ws.finite = arena->Take<uint8_t>(shape.heads);
     return ws;
   }

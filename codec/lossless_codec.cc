@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "codec/base/crc32c.h"
 #include "codec/lossless_dense.h"
 #include "codec/lossless_fast.h"
 #include "codec/raw_codec.h"
@@ -49,13 +50,15 @@ absl::Status LosslessCodec::EncodeGroup(const GroupShape& shape, const std::byte
       bytes = EncodeLosslessFast(shape, tile, workspace, payload);
       if (bytes != 0) mode = kLosslessFast;
     }
-    out->tiles[h].mode = mode;
-    if (bytes == 0) {
+    if (bytes != 0) {
+      // Every value comes back, so that nothing need be decoded for its CRC.
+      out->tiles[h] = {.mode = mode, .bytes = bytes, .decoded_crc = Crc32c({tile, shape.tile_bytes()})};
+    } else {
       bytes = shape.tile_bytes();
       std::memcpy(payload.data(), tile, bytes);
       ++group.raw_tiles;
+      out->tiles[h] = {.mode = TileMode::kRaw, .bytes = bytes};
     }
-    out->tiles[h].bytes = bytes;
     group.payload_bytes += bytes;
   }
   out->header_bytes = 0;

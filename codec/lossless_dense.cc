@@ -85,10 +85,11 @@ struct Parts {
     plane = of.plane ? n : 0;
     field_bits = uint64_t{n} * of.side_bits;
     all_fields = BytesOfBits(field_bits);
-    carried = RansCarriedBytes(n);
+    lanes = RansLanes(n);
+    carried = RansCarriedBytes(lanes);
     fields = all_fields - carried;  // kLosslessMinValues values have more than are carried
   }
-  uint32_t n;
+  uint32_t n, lanes;
   uint64_t plane, field_bits, all_fields, carried, fields;
 };
 
@@ -289,9 +290,10 @@ uint32_t EncodeLosslessDense(const GroupShape& shape, const std::byte* values, M
   const uint64_t rest = parts.plane + parts.fields + class_bytes + escapes + kTrailerBytes;
   const uint64_t limit = AlignUp(shape.tile_bytes(), kPayloadAlignment);
   if (AlignUp(rest, kPayloadAlignment) >= limit) return 0;
-  const uint32_t stream = EncodeRans(
-      ExponentClassTables(), std::span(classes.contexts).first(period), {scratch.symbols, parts.n},
-      {scratch.fields + parts.fields, parts.carried}, scratch.words, out.first(shape.tile_bytes() - rest));
+  const uint32_t stream =
+      EncodeRans(ExponentClassTables(), std::span(classes.contexts).first(period), parts.lanes,
+                 {scratch.symbols, parts.n}, {scratch.fields + parts.fields, parts.carried}, scratch.words,
+                 out.first(shape.tile_bytes() - rest));
   const uint64_t stored = AlignUp(stream + rest, kPayloadAlignment);
   if (stream == 0 || stored >= limit) return 0;
   if (stored >= AlignUp(FastBytes(shape, code, scratch), kPayloadAlignment)) return 0;
@@ -331,8 +333,9 @@ absl::Status DecodeLosslessDense(const GroupShape& shape, ByteSpan payload, Muta
   const uint32_t period = per_channel ? shape.channels : 1;
   const Scratch scratch(parts.n, workspace.data());
   std::memcpy(scratch.fields, fields.data(), fields.size());
-  if (absl::Status s = DecodeRans(ExponentClassTables(), std::span(classes.contexts).first(period), stream,
-                                  {scratch.symbols, parts.n}, {scratch.fields + parts.fields, parts.carried});
+  if (absl::Status s =
+          DecodeRans(ExponentClassTables(), std::span(classes.contexts).first(period), parts.lanes, stream,
+                     {scratch.symbols, parts.n}, {scratch.fields + parts.fields, parts.carried});
       !s.ok()) {
     return s;
   }

@@ -64,10 +64,10 @@ absl::StatusOr<RansTables> RansTables::FromFrequencies(uint32_t prob_bits, uint3
 }
 
 std::vector<uint16_t> RansFrequencies(std::span<const uint64_t> counts, uint32_t prob_bits) {
-  // Counts of at most 40 bits, so that products with 1 << prob_bits fit 64.
+  // Counts of at most 48 bits, so that products with 1 << prob_bits fit 64.
   uint64_t total = 0;
   int shift = 0;
-  for (const uint64_t c : counts) shift = std::max(shift, static_cast<int>(std::bit_width(c)) - 40);
+  for (const uint64_t c : counts) shift = std::max(shift, static_cast<int>(std::bit_width(c)) - 48);
   for (const uint64_t c : counts) total += c >> shift;
   const uint64_t slots = uint64_t{1} << prob_bits;
   const uint64_t spare = slots - counts.size();  // after one for each
@@ -102,11 +102,10 @@ uint32_t RansCost256(uint32_t frequency, uint32_t prob_bits) {
   return (prob_bits << 8) - log2;
 }
 
-uint32_t EncodeRans(const RansTables& tables, std::span<const uint8_t> contexts,
+uint32_t EncodeRans(const RansTables& tables, std::span<const uint8_t> contexts, uint32_t lanes,
                     std::span<const uint8_t> symbols, ByteSpan carried, MutableByteSpan workspace,
                     MutableByteSpan out) {
   const auto n = static_cast<uint32_t>(symbols.size());
-  const uint32_t lanes = RansLanes(n);
   Offsets offsets;
   FillOffsets(contexts, tables.symbols(), &offsets);
   std::array<uint32_t, kMaxRansLanes> states;
@@ -139,10 +138,9 @@ uint32_t EncodeRans(const RansTables& tables, std::span<const uint8_t> contexts,
   return static_cast<uint32_t>(bytes);
 }
 
-absl::Status DecodeRans(const RansTables& tables, std::span<const uint8_t> contexts, ByteSpan stream,
-                        std::span<uint8_t> symbols, MutableByteSpan carried) {
+absl::Status DecodeRans(const RansTables& tables, std::span<const uint8_t> contexts, uint32_t lanes,
+                        ByteSpan stream, std::span<uint8_t> symbols, MutableByteSpan carried) {
   const auto n = static_cast<uint32_t>(symbols.size());
-  const uint32_t lanes = RansLanes(n);
   if (stream.size() % 2 != 0 || stream.size() < lanes / 2) return Corrupt("rans: length");
   std::array<uint32_t, kMaxRansLanes> states;
   uint64_t bit = uint64_t{lanes} * 4;
@@ -165,7 +163,7 @@ absl::Status DecodeRans(const RansTables& tables, std::span<const uint8_t> conte
                                          .period = static_cast<uint32_t>(contexts.size())},
                                         stream.data() + state_bytes, words, states.data(), symbols.data(), n);
   if (used != words) return Corrupt("rans: number of words");
-  BitWriter out(carried.first(RansCarriedBytes(n)));
+  BitWriter out(carried.first(RansCarriedBytes(lanes)));
   for (uint32_t l = 0; l < lanes; ++l) {
     if (states[l] >> kRansStateBits != 1) return Corrupt("rans: a state does not end where it should");
     out.Put(states[l] & kCarriedMask, kRansStateBits);

@@ -7,9 +7,9 @@
 // What is carried: an rANS state holds at least 12 bits at the end of decoding. They are taken from the
 // caller's bytes that no coder makes shorter (mantissas, scales), so that lanes cost next to nothing.
 //
-//   auto tables = RansTables::FromFrequencies(10, 32, frequencies);      // [contexts, 32], each sums to 1 <<
-//   10 uint32_t bytes = EncodeRans(*tables, contexts, symbols, carried, workspace, out);       // 0: does not
-//   fit absl::Status s = DecodeRans(*tables, contexts, stream, symbols, carried);
+//   auto tables = RansTables::FromFrequencies(10, 32, frequencies);  // [contexts, 32], each sums to 1 << 10
+//   uint32_t bytes = EncodeRans(*tables, contexts, lanes, symbols, carried, workspace, out);  // 0: no room
+//   absl::Status s = DecodeRans(*tables, contexts, lanes, stream, symbols, carried);
 #ifndef KVCOMPD_CODEC_RANS_H_
 #define KVCOMPD_CODEC_RANS_H_
 
@@ -28,11 +28,11 @@ inline constexpr uint32_t kMaxRansContexts = 64;
 inline constexpr uint32_t kMinRansProbBits = 8;
 inline constexpr uint32_t kMaxRansProbBits = 12;
 
-// Of a stream of n symbols.
+// Lanes of a stream: 8 or 32, as the codec has it; most take this, for tiles of n values.
 constexpr uint32_t RansLanes(uint32_t n) { return n >= 2048 ? 32 : 8; }
-constexpr uint32_t RansCarriedBytes(uint32_t n) { return RansLanes(n) * kRansStateBits / 8; }
-// Longest stream.
-constexpr uint64_t RansBound(uint32_t n) { return uint64_t{RansLanes(n)} * 4 + 1 + 2 * uint64_t{n}; }
+constexpr uint32_t RansCarriedBytes(uint32_t lanes) { return lanes * kRansStateBits / 8; }
+// Longest stream of n symbols.
+constexpr uint64_t RansBound(uint32_t lanes, uint32_t n) { return uint64_t{lanes} * 4 + 1 + 2 * uint64_t{n}; }
 constexpr uint64_t RansWorkspaceBytes(uint32_t n) { return kRansWordSlackBytes + 2 * uint64_t{n}; }  // encode
 
 class RansTables {
@@ -67,15 +67,15 @@ std::vector<uint16_t> RansFrequencies(std::span<const uint64_t> counts, uint32_t
 uint32_t RansCost256(uint32_t frequency, uint32_t prob_bits);
 
 // symbols: each under tables.symbols(). contexts: of position i, contexts[i % size]; 1 to kMaxRansPeriod of
-// them. carried: RansCarriedBytes(n). workspace: RansWorkspaceBytes(n). Returns the stream's size, an even
-// number; 0 where it is longer than `out`.
-uint32_t EncodeRans(const RansTables& tables, std::span<const uint8_t> contexts,
+// them. carried: RansCarriedBytes(lanes). workspace: RansWorkspaceBytes(n). Returns the stream's size, an
+// even number; 0 where it is longer than `out`.
+uint32_t EncodeRans(const RansTables& tables, std::span<const uint8_t> contexts, uint32_t lanes,
                     std::span<const uint8_t> symbols, ByteSpan carried, MutableByteSpan workspace,
                     MutableByteSpan out);
 
 // DATA_LOSS: bytes that EncodeRans does not write. Every symbol is then under tables.symbols() all the same.
-absl::Status DecodeRans(const RansTables& tables, std::span<const uint8_t> contexts, ByteSpan stream,
-                        std::span<uint8_t> symbols, MutableByteSpan carried);
+absl::Status DecodeRans(const RansTables& tables, std::span<const uint8_t> contexts, uint32_t lanes,
+                        ByteSpan stream, std::span<uint8_t> symbols, MutableByteSpan carried);
 
 }  // namespace kvcompd::codec
 

@@ -102,7 +102,7 @@ std::vector<Profile> DefaultCodecProfiles() {
   AddText("intq:bits=8,group=32,bits_v=4", &profiles);
   AddText("intq:bits=4,group=32,bits_v=2", &profiles);
   // V bears a coarser step than K: 1 to 2 times.
-  for (const char* more : {"", ",k_unit=channel"}) {
+  for (const char* more : {"", ",k_unit=channel", ",v_unit=block", ",v_unit=block,coder=rans"}) {
     for (const double rel_k : {0.02, 0.03, 0.045, 0.065, 0.09, 0.13, 0.18, 0.25, 0.35, 0.5}) {
       for (const double factor : {1.0, 1.4, 2.0}) {
         const double rel_v = rel_k * factor;
@@ -145,8 +145,8 @@ std::vector<Profile> DefaultSpeedProfiles() {
        {"raw", "lossless:mode=fast", "lossless:mode=dense", "intq:bits=8,group=32", "intq:bits=4,group=32",
         "intq:bits=2,group=32", "kvcomp:rel_k=0.05,rel_v=0.1", "kvcomp:rel_k=0.1,rel_v=0.2",
         "kvcomp:rel_k=0.2,rel_v=0.4", "kvcomp:rel_k=0.1,rel_v=0.2,k_unit=channel",
-        "packkv:rel_k=0.1,rel_v=0.2", "packkv:rel_k=0.1,rel_v=0.2,repack=median",
-        "packkv:rel_k=0.1,rel_v=0.2,repack=greedy"}) {
+        "kvcomp:rel_k=0.1,rel_v=0.2,v_unit=block,coder=rans", "packkv:rel_k=0.1,rel_v=0.2",
+        "packkv:rel_k=0.1,rel_v=0.2,repack=median", "packkv:rel_k=0.1,rel_v=0.2,repack=greedy"}) {
     AddText(text, &profiles);
   }
   return profiles;
@@ -157,6 +157,8 @@ std::string CurveOf(const Profile& profile) {
   if (profile.codec == CodecId::kKvcomp) {
     if (profile.k_unit == KUnit::kChannel) curve += " k_unit=channel";
     if (profile.strict) curve += " strict";
+    if (profile.v_unit == VUnit::kBlock) curve += " v_unit=block";
+    if (profile.coder == Coder::kRans) curve += " coder=rans";
   }
   return curve;
 }

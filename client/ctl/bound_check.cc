@@ -218,9 +218,11 @@ BoundSpec BoundSpecOf(const Profile& profile, Tensor tensor, DType dtype, uint32
     case CodecId::kKvcomp:
       spec.rel = profile.rel(tensor);
       spec.strict = profile.strict;
-      spec.unit = !k                                  ? BoundUnit::kToken
-                  : profile.k_unit == KUnit::kChannel ? BoundUnit::kChannel
-                                                      : BoundUnit::kGroup;
+      if (k) {
+        spec.unit = profile.k_unit == KUnit::kChannel ? BoundUnit::kChannel : BoundUnit::kGroup;
+      } else {
+        spec.unit = profile.v_unit == VUnit::kBlock ? BoundUnit::kGroup : BoundUnit::kToken;
+      }
       break;
     case CodecId::kIntq:
       spec.rel = 2 * profile.ErrorBound(tensor);  // a step of the range's 2^bits - 1

@@ -21,7 +21,7 @@ namespace kvcompd::client {
 
 // What shares one range of values. Tokens are cut into groups of 64 first.
 enum class BoundUnit {
-  kGroup,       // kvcomp's K: all heads, tokens and channels of a group
+  kGroup,       // kvcomp's K and v_unit=block: all heads, tokens and channels of a group
   kChannel,     // kvcomp's K, k_unit=channel: one channel of one head over a group's tokens
   kToken,       // kvcomp's V, packkv: one token over all heads and channels
   kChannelRun,  // intq's K: `run` tokens of one channel of one head

@@ -124,6 +124,8 @@ constexpr Option Number(std::string_view name, bool always = false) {
 
 constexpr std::array<const char*, 2> kModes = {"fast", "dense"};
 constexpr std::array<const char*, 2> kKUnits = {"block", "channel"};
+constexpr std::array<const char*, 2> kVUnits = {"token", "block"};
+constexpr std::array<const char*, 2> kCoders = {"huffman", "rans"};
 constexpr std::array<const char*, 3> kRepacks = {"none", "median", "greedy"};
 constexpr std::array<uint32_t, 3> kBits = {2, 4, 8};
 constexpr std::array<uint32_t, 3> kGroups = {32, 64, 128};
@@ -134,9 +136,12 @@ constexpr Option kLosslessOptions[] = {Named<&Profile::mode, kModes, 1>("mode", 
 constexpr Option kIntqOptions[] = {Number<&Profile::bits, kBits>("bits", true),
                                    Number<&Profile::group, kGroups>("group", true),
                                    Number<&Profile::bits_v, kBits, true>("bits_v")};
-constexpr Option kKvcompOptions[] = {Rel<&Profile::rel_k>("rel_k"), Rel<&Profile::rel_v>("rel_v"),
+constexpr Option kKvcompOptions[] = {Rel<&Profile::rel_k>("rel_k"),
+                                     Rel<&Profile::rel_v>("rel_v"),
                                      Named<&Profile::k_unit, kKUnits, 1>("k_unit"),
-                                     Number<&Profile::strict, kSwitch>("strict")};
+                                     Number<&Profile::strict, kSwitch>("strict"),
+                                     Named<&Profile::v_unit, kVUnits, 1>("v_unit"),
+                                     Named<&Profile::coder, kCoders, 1>("coder")};
 constexpr Option kPackkvOptions[] = {Rel<&Profile::rel_k>("rel_k"), Rel<&Profile::rel_v>("rel_v"),
                                      Named<&Profile::repack, kRepacks, 0>("repack"),
                                      Number<&Profile::pack, kPacks>("pack")};

@@ -13,6 +13,8 @@
 //             rel_v=0.005..0.5   (0.1)    the same for V
 //             k_unit=block|channel (block)  one scale a tile group, or one a channel of a head and 64 tokens
 //             strict=0|1         (0)      no slack for rounding in the error bound (FORMAT.md, "Error bound")
+//             v_unit=token|block (token)  one scale of V a token, or one a tile group
+//             coder=huffman|rans (huffman) entropy coder of the codes
 //   packkv    rel_k, rel_v as of kvcomp (0.1, 0.2)   relative to the token's range
 //             repack=none|median|greedy (none)  order of the tokens of a tile group
 //             pack=4|8|16|32     (16)     tokens of a channel that share a width
@@ -40,6 +42,8 @@ std::string_view CodecName(CodecId id);
 
 enum class LosslessMode : uint8_t { kFast = 1, kDense = 2 };
 enum class KUnit : uint8_t { kBlock = 1, kChannel = 2 };
+enum class VUnit : uint8_t { kToken = 1, kBlock = 2 };
+enum class Coder : uint8_t { kHuffman = 1, kRans = 2 };
 enum class Repack : uint8_t { kNone = 0, kMedian = 1, kGreedy = 2 };
 
 struct Profile {
@@ -52,6 +56,8 @@ struct Profile {
   double rel_v = 0.1;                       // kvcomp, packkv
   KUnit k_unit = KUnit::kBlock;             // kvcomp
   bool strict = false;                      // kvcomp
+  VUnit v_unit = VUnit::kToken;             // kvcomp
+  Coder coder = Coder::kHuffman;            // kvcomp
   Repack repack = Repack::kNone;            // packkv
   uint32_t pack = 16;                       // packkv
 

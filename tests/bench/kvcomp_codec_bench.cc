@@ -40,6 +40,7 @@ const char* const kProfiles[] = {
     "kvcomp:rel_k=0.05,rel_v=0.1",
     "kvcomp:rel_k=0.1,rel_v=0.2",
     "kvcomp:rel_k=0.2,rel_v=0.2,k_unit=channel",
+    "kvcomp:rel_k=0.1,rel_v=0.2,v_unit=block,coder=rans",
 };
 
 // Values of one layer's K or V of a block.

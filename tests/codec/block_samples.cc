@@ -86,7 +86,9 @@ std::shared_ptr<const CodebookSet> SampleSet(const Fingerprint& fingerprint, std
   CodebookTrainer trainer(fingerprint, *Profile::Parse(profile));
   for (const uint32_t layer : layers) {
     for (const Tensor tensor : {Tensor::kK, Tensor::kV}) {
-      const auto middle = static_cast<int32_t>(MiddleCode(AlphabetSize(*Profile::Parse(profile), tensor)));
+      const Profile parsed = *Profile::Parse(profile);
+      const uint32_t codes = AlphabetSize(parsed, tensor), symbols = BookSymbols(parsed, tensor);
+      const auto middle = static_cast<int32_t>(symbols == codes ? MiddleCode(codes) : codes - 1);
       std::vector<uint32_t> counts(kMaxSymbols);
       for (int32_t s = 0; s < static_cast<int32_t>(kMaxSymbols); ++s) {
         const int32_t distance = s - middle + static_cast<int32_t>(layer % 2);

@@ -10,8 +10,11 @@ namespace {
 
 Profile ProfileOf(std::string_view text) { return Profile::Parse(text).value(); }
 
-std::shared_ptr<const CodebookSet> TrainedSet() {
-  CodebookTrainer trainer(Sha256("model"), ProfileOf("kvcomp:rel_k=0.1,rel_v=0.2"));
+const char* const kHuffman = "kvcomp:rel_k=0.1,rel_v=0.2";
+const char* const kRans = "kvcomp:rel_k=0.1,rel_v=0.2,coder=rans";
+
+std::shared_ptr<const CodebookSet> TrainedSet(const char* profile = kHuffman) {
+  CodebookTrainer trainer(Sha256("model"), ProfileOf(profile));
   for (uint32_t layer : {7u, 0u, 3u}) {
     std::vector<uint32_t> counts(256, 0);
     for (uint32_t s = 0; s < 11; ++s) counts[s] = (layer + 1) * (s + 1);
@@ -23,15 +26,19 @@ std::shared_ptr<const CodebookSet> TrainedSet() {
 
 absl::StatusCode ParseCode(const std::string& bytes) { return CodebookSet::Parse(bytes).status().code(); }
 
-TEST(CodebookSet, ParseGivesBackWhatWasBuilt) {
-  const auto set = TrainedSet();
+class EveryCoder : public ::testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Coders, EveryCoder, ::testing::Values(kHuffman, kRans),
+                         [](const auto& info) { return info.param == kRans ? "rans" : "huffman"; });
+
+TEST_P(EveryCoder, ParseGivesBackWhatWasBuilt) {
+  const auto set = TrainedSet(GetParam());
   ASSERT_NE(set, nullptr);
   EXPECT_EQ(set->id(), Sha256(set->canonical_bytes()));
   const auto parsed = CodebookSet::Parse(set->canonical_bytes());
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_EQ((*parsed)->id(), set->id());
   EXPECT_EQ((*parsed)->fingerprint(), Sha256("model"));
-  EXPECT_EQ((*parsed)->profile_text(), "kvcomp:rel_k=0.1,rel_v=0.2");
+  EXPECT_EQ((*parsed)->profile_text(), GetParam());
   for (uint32_t layer : {0u, 3u, 7u, 99u, 70000u}) {
     for (const Tensor t : {Tensor::kK, Tensor::kV}) {
       const Codebook *a = set->Find(layer, t), *b = (*parsed)->Find(layer, t);
@@ -39,6 +46,11 @@ TEST(CodebookSet, ParseGivesBackWhatWasBuilt) {
       ASSERT_NE(b, nullptr);
       EXPECT_TRUE(
           std::equal(a->lengths().begin(), a->lengths().end(), b->lengths().begin(), b->lengths().end()));
+      EXPECT_TRUE(std::equal(a->frequencies().begin(), a->frequencies().end(), b->frequencies().begin(),
+                             b->frequencies().end()));
+      EXPECT_EQ(a->num_symbols(), BookSymbols(ProfileOf(GetParam()), t));
+      EXPECT_EQ(b->num_symbols(), a->num_symbols());
+      EXPECT_EQ(b->coder(), ProfileOf(GetParam()).coder);
     }
   }
   // Layers without samples share a book of all layers.
@@ -58,15 +70,31 @@ TEST(CodebookSet, HeaderBytesStandWhereFormatSays) {
   EXPECT_EQ(bytes.size(), count_at + 2 + 4 * (6 + 7 + 6 + 4));
 }
 
-TEST(CodebookSet, RefusesEveryTruncationAndEveryTail) {
-  const std::string bytes = TrainedSet()->canonical_bytes();
+TEST(CodebookSet, FrequenciesStandWhereFormatSays) {
+  const std::string bytes = TrainedSet(kRans)->canonical_bytes();
+  const size_t count_at = 42 + static_cast<uint8_t>(bytes[40]);
+  // 25 symbols in 38 bytes, 15 in 23.
+  EXPECT_EQ(bytes.size(), count_at + 2 + 4 * (6 + 38 + 6 + 23));
+  uint32_t sum = 0;
+  const auto at = [&](size_t i) {
+    return static_cast<uint32_t>(static_cast<uint8_t>(bytes[count_at + 8 + i]));
+  };
+  for (size_t s = 0; s < 25; ++s) {
+    const size_t bit = 12 * s;
+    sum += bit % 8 == 0 ? at(bit / 8) | (at(bit / 8 + 1) & 15) << 8 : at(bit / 8) >> 4 | at(bit / 8 + 1) << 4;
+  }
+  EXPECT_EQ(sum, 4096u);
+}
+
+TEST_P(EveryCoder, RefusesEveryTruncationAndEveryTail) {
+  const std::string bytes = TrainedSet(GetParam())->canonical_bytes();
   for (size_t n = 0; n < bytes.size(); ++n)
     ASSERT_EQ(ParseCode(bytes.substr(0, n)), absl::StatusCode::kDataLoss) << n;
   EXPECT_EQ(ParseCode(bytes + '\0'), absl::StatusCode::kDataLoss);
 }
 
-TEST(CodebookSet, WhatParsesIsCanonical) {
-  const std::string bytes = TrainedSet()->canonical_bytes();
+TEST_P(EveryCoder, WhatParsesIsCanonical) {
+  const std::string bytes = TrainedSet(GetParam())->canonical_bytes();
   for (size_t at = 0; at < bytes.size(); ++at) {
     for (int bit = 0; bit < 8; ++bit) {
       std::string flipped = bytes;
@@ -74,7 +102,7 @@ TEST(CodebookSet, WhatParsesIsCanonical) {
       const auto set = CodebookSet::Parse(flipped);
       if (!set.ok()) continue;  // most flips
       EXPECT_EQ((*set)->canonical_bytes(), flipped);
-      EXPECT_NE((*set)->id(), TrainedSet()->id());
+      EXPECT_NE((*set)->id(), TrainedSet(GetParam())->id());
       // Only the fingerprint, and a layer's number that keeps the order, may change freely.
       const bool in_fingerprint = at >= 8 && at < 40;
       EXPECT_TRUE(in_fingerprint || at > 42) << at;
@@ -212,6 +240,9 @@ TEST(CodebookSet, BuiltInIsAConstantOfTheProfile) {
   EXPECT_EQ(set->Find(5, Tensor::kK)->num_symbols(), AlphabetSize(0.05, false));
   EXPECT_EQ(set->Find(5, Tensor::kV)->num_symbols(), AlphabetSize(0.1, false));
   EXPECT_TRUE(CodebookSet::Parse(set->canonical_bytes()).ok());
+  const auto rans = CodebookSet::BuiltIn(ProfileOf("kvcomp:coder=rans"));
+  EXPECT_EQ(rans->Find(5, Tensor::kK)->num_symbols(), 2 * AlphabetSize(0.05, false) - 1);
+  EXPECT_TRUE(CodebookSet::Parse(rans->canonical_bytes()).ok());
   // Part of the format: a change of the formula or of the ties would change what blocks decode to.
   EXPECT_EQ(set->id().Hex(), "45d629e32c59f2a0c3b5ff1c9294d81d7db2b4fe10e3ea056b7e0c10e0c6f20c");
 }

@@ -109,6 +109,46 @@ TEST(Codebook, FromLengthsRefusesWhatIsNoCompleteCode) {
   EXPECT_EQ(code(std::vector<uint8_t>(257, 8)), absl::StatusCode::kDataLoss);
 }
 
+TEST(Codebook, FromFrequenciesRefusesWhatDoesNotSum) {
+  const auto code = [](std::vector<uint16_t> frequencies) {
+    return Codebook::FromFrequencies(frequencies).status().code();
+  };
+  EXPECT_EQ(code({1, 4095}), absl::StatusCode::kOk);
+  EXPECT_EQ(code({}), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(code({4096}), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(code({2, 4095}), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(code({4095}), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(code({0, 4095, 1}), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(code(std::vector<uint16_t>(256, 16)), absl::StatusCode::kOk);
+  EXPECT_EQ(code(std::vector<uint16_t>(512, 8)), absl::StatusCode::kDataLoss);
+}
+
+TEST(Codebook, FrequenciesAreTotalWhateverTheCounts) {
+  for (const std::vector<uint64_t>& counts :
+       {std::vector<uint64_t>(2, 0), std::vector<uint64_t>(255, 0), std::vector<uint64_t>(256, UINT64_MAX),
+        std::vector<uint64_t>{0, UINT64_MAX, 1}}) {
+    const Codebook book = Codebook::FromCounts(counts, Coder::kRans);
+    ASSERT_EQ(book.frequencies().size(), counts.size());
+    EXPECT_GE(*std::min_element(book.frequencies().begin(), book.frequencies().end()), 1);
+    EXPECT_EQ(book.rans_tables().symbols(), counts.size());
+    EXPECT_EQ(&book.rans_tables(), &Codebook(book).rans_tables());  // copies share them
+  }
+}
+
+TEST(Codebook, SymbolsOfRansAreMultiplesOfTheStepWhereTheyFit) {
+  EXPECT_EQ(BookSymbols(Coder::kHuffman, QuantUnit::kBlock, 23), 23u);
+  EXPECT_EQ(BookSymbols(Coder::kRans, QuantUnit::kBlock, 23), 45u);
+  EXPECT_EQ(BookSymbols(Coder::kRans, QuantUnit::kToken, 128), 255u);
+  EXPECT_EQ(BookSymbols(Coder::kRans, QuantUnit::kToken, 129), 129u);
+  EXPECT_EQ(BookSymbols(Coder::kRans, QuantUnit::kChannel, 23), 23u);
+  // Code 7 of a unit that begins at the multiple -7 is the multiple 0, in the middle.
+  EXPECT_EQ(RansShift(QuantUnit::kBlock, 23, -7) + 7, 22u);
+  EXPECT_EQ(RansShift(QuantUnit::kBlock, 23, 5), 22u);        // all above 0: as if it began there
+  EXPECT_EQ(RansShift(QuantUnit::kBlock, 23, -1000000), 0u);  // all below
+  EXPECT_EQ(RansShift(QuantUnit::kToken, 129, -7), 0u);
+  EXPECT_EQ(RansShift(QuantUnit::kChannel, 23, -7), 0u);
+}
+
 TEST(Codebook, EverySymbolHasACodeAndTheLimitHolds) {
   // Fibonacci counts would make an unlimited code as long as the alphabet.
   std::vector<uint64_t> counts(60, 0);
@@ -144,6 +184,9 @@ TEST(Codebook, CostIsWithinABitOfEntropy) {
   const auto cost = static_cast<double>(Codebook::FromCounts(counts).CostBits(counts));
   EXPECT_GE(cost, entropy);
   EXPECT_LE(cost, entropy * 1.02);
+  const auto rans = static_cast<double>(Codebook::FromCounts(counts, Coder::kRans).CostBits(counts));
+  EXPECT_GE(rans, entropy * 0.999);  // a cost is rounded down to 1/256 of a bit
+  EXPECT_LE(rans, entropy * 1.003);
 }
 
 TEST(BuiltInBooks, AreTotalForEveryAlphabetAndUnit) {
@@ -156,6 +199,9 @@ TEST(BuiltInBooks, AreTotalForEveryAlphabetAndUnit) {
       ASSERT_LE(book.lengths()[MiddleCode(symbols)],
                 *std::min_element(book.lengths().begin(), book.lengths().end()) + 1);
       ASSERT_EQ(&book, &BuiltInBook(unit, symbols));
+      const Codebook& rans = BuiltInBook(unit, symbols, Coder::kRans);
+      ASSERT_EQ(rans.num_symbols(), BookSymbols(Coder::kRans, unit, symbols));
+      ASSERT_EQ(rans.coder(), Coder::kRans);
     }
   }
 }

@@ -7,6 +7,7 @@
 #include "absl/strings/str_split.h"
 #include "codec/codec.h"
 #include "codec/kvcomp_header.h"
+#include "codec/kvcomp_rans.h"
 #include "codec/tile_payload.h"
 #include "gtest/gtest.h"
 #include "tests/codec/format_text.h"
@@ -49,7 +50,7 @@ TEST(FormatKvcomp, Alphabet) {
 
 TEST(FormatKvcomp, BuiltInSets) {
   const auto vectors = Vectors("vector: built-in");
-  EXPECT_EQ(vectors.size(), 3u);
+  EXPECT_EQ(vectors.size(), 5u);
   for (const auto& [text, id] : vectors) {
     const auto profile = Profile::Parse(text);
     ASSERT_TRUE(profile.ok()) << profile.status();
@@ -78,6 +79,30 @@ TEST(FormatKvcomp, Example) {
   EXPECT_EQ(kvcompd::testing::ToFloats(shape.dtype, *tile),
             (std::vector<float>{0, 3.75, 3.75, 3.75, 3.75, 7.5, 7.5, 7.5, 7.5, 11.25, 11.25, 11.25, 11.25, 15,
                                 15, 15}));
+}
+
+TEST(FormatKvcomp, RansExample) {
+  // Code i of the 128 is i * i mod 7 mod 3; unit block of 3 codes from the multiple -1 on.
+  std::vector<uint8_t> codes(128), symbols(128), scratch(128);
+  for (uint32_t i = 0; i < 128; ++i) codes[i] = static_cast<uint8_t>(i * i % 7 % 3);
+  const UnitParams params{.scale = 0x3f80, .zero = -1};
+  const RansCodes shape = RansCodes::Of(QuantUnit::kBlock, 2, 64, 3, std::span(&params, 1));
+  EXPECT_EQ(shape.carried(), 48u);
+  const RansTables& tables = BuiltInBook(QuantUnit::kBlock, 3, Coder::kRans).rans_tables();
+  std::vector<std::byte> words(RansWorkspaceBytes(128)), out(256);
+  SymbolsOfCodes(shape, codes.data(), symbols.data());
+  out.resize(WriteRansCodes(shape, codes.data(), symbols.data(), tables, words, out));
+  const auto lines = kvcompd::testing::FormatLines("example: rans");
+  ASSERT_EQ(lines.size(), 2u);
+  std::string frequencies = "frequencies";
+  for (const uint16_t f : BuiltInBook(QuantUnit::kBlock, 3, Coder::kRans).frequencies()) {
+    frequencies += " " + std::to_string(f);
+  }
+  EXPECT_EQ(frequencies, lines[0]);
+  EXPECT_EQ("payload" + HexOf(AsChars(out)), Hex(lines[1]));
+  std::vector<uint8_t> decoded(128);
+  ASSERT_TRUE(ReadRansCodes(shape, out, tables, scratch.data(), decoded.data()).ok());
+  EXPECT_EQ(decoded, codes);
 }
 
 TEST(FormatKvcomp, StreamsExample) {

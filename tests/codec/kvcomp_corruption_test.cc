@@ -26,14 +26,24 @@ struct Case {
   DType dtype;
   Tensor tensor;
   KUnit unit;
-  bool packed;  // else Huffman
+  bool packed;  // else the coder's mode
+  Coder coder = Coder::kHuffman;
+
+  TileMode mode() const {
+    if (packed) return kKvcompPacked;
+    return coder == Coder::kRans ? kKvcompRans : kKvcompHuffman;
+  }
 };
 
 class KvcompCorruption : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
     shape_ = {GetParam().dtype, GetParam().tensor, 2, 33, 20};
-    profile_ = {.codec = CodecId::kKvcomp, .rel_k = 0.05, .rel_v = 0.1, .k_unit = GetParam().unit};
+    profile_ = {.codec = CodecId::kKvcomp,
+                .rel_k = 0.05,
+                .rel_v = 0.1,
+                .k_unit = GetParam().unit,
+                .coder = GetParam().coder};
     std::string values = SyntheticKv(shape_.dtype, shape_.tensor, 2, 33, 20, 4);
     if (GetParam().packed) {
       // Two values: one bit a code, where the built-in book needs more.
@@ -45,7 +55,7 @@ class KvcompCorruption : public ::testing::TestWithParam<Case> {
     auto group = EncodeGroup(Kvcomp(), shape_, values, {.profile = profile_});
     ASSERT_TRUE(group.ok()) << group.status();
     group_ = *std::move(group);
-    ASSERT_EQ(group_.modes[1], GetParam().packed ? kKvcompPacked : kKvcompHuffman);
+    ASSERT_EQ(group_.modes[1], GetParam().mode());
     auto tile = DecodeTile(Kvcomp(), shape_, group_, 1);
     ASSERT_TRUE(tile.ok());
     decoded_ = *tile;
@@ -113,16 +123,20 @@ TEST_P(KvcompCorruption, RandomBytes) {
 }
 
 TEST_P(KvcompCorruption, WrongBooks) {
-  const auto symbols = AlphabetSize(profile_, shape_.tensor);
-  if (group_.modes[1] == kKvcompHuffman) {
-    const Codebook& other_alphabet = BuiltInBook(UnitOf(profile_, shape_.tensor), symbols + 1);
-    EXPECT_EQ(Decode(group_.header, group_.payloads[1], &other_alphabet).status().code(),
-              absl::StatusCode::kDataLoss);
+  const uint32_t codes = AlphabetSize(profile_, shape_.tensor);
+  const QuantUnit unit = UnitOf(profile_, shape_.tensor);
+  if (group_.modes[1] != kKvcompPacked) {
+    const Codebook& other_alphabet = BuiltInBook(unit, codes + 1, profile_.coder);
+    const Codebook& other_coder =
+        BuiltInBook(unit, codes, profile_.coder == Coder::kRans ? Coder::kHuffman : Coder::kRans);
+    for (const Codebook* const book : {&other_alphabet, &other_coder}) {
+      EXPECT_EQ(Decode(group_.header, group_.payloads[1], book).status().code(), absl::StatusCode::kDataLoss);
+    }
   }
-  std::vector<uint64_t> counts(symbols, 1);
+  std::vector<uint64_t> counts(BookSymbols(profile_, shape_.tensor), 1);
   counts[0] = 1000;
-  const Codebook other_lengths = Codebook::FromCounts(counts);
-  const auto result = Decode(group_.header, group_.payloads[1], &other_lengths);
+  const Codebook other_counts = Codebook::FromCounts(counts, profile_.coder);
+  const auto result = Decode(group_.header, group_.payloads[1], &other_counts);
   ExpectRefusedOrDecoded(result);
   EXPECT_EQ(result.ok() && *result == decoded_, group_.modes[1] == kKvcompPacked);
 }
@@ -135,6 +149,7 @@ TEST_P(KvcompCorruption, OtherShapes) {
         DecodeTile(Kvcomp(), other, group_.header, group_.modes[1], group_.payloads[1], nullptr);
     EXPECT_EQ(result.status().code(), absl::StatusCode::kDataLoss) << tokens;
   }
+  if (UnitOf(profile_, shape_.tensor) == QuantUnit::kBlock) return;  // of either tensor
   GroupShape other = shape_;
   other.tensor = shape_.tensor == Tensor::kK ? Tensor::kV : Tensor::kK;
   EXPECT_EQ(DecodeTile(Kvcomp(), other, group_.header, group_.modes[1], group_.payloads[1], nullptr)
@@ -148,19 +163,23 @@ TEST_P(KvcompCorruption, Modes) {
     return DecodeTile(Kvcomp(), shape_, group_.header, mode, group_.payloads[1], nullptr).status().code();
   };
   EXPECT_EQ(decode(TileMode::kRaw), absl::StatusCode::kDataLoss);  // a payload shorter than the values
-  EXPECT_EQ(decode(static_cast<TileMode>(3)), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(decode(static_cast<TileMode>(4)), absl::StatusCode::kUnimplemented);
   EXPECT_EQ(decode(static_cast<TileMode>(255)), absl::StatusCode::kUnimplemented);
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, KvcompCorruption,
-                         ::testing::Values(Case{"block", DType::kBf16, Tensor::kK, KUnit::kBlock, false},
-                                           Case{"channel", DType::kBf16, Tensor::kK, KUnit::kChannel, false},
-                                           Case{"token", DType::kFp16, Tensor::kV, KUnit::kBlock, false},
-                                           Case{"e4m3", DType::kFp8E4m3, Tensor::kK, KUnit::kBlock, false},
-                                           Case{"packed", DType::kBf16, Tensor::kK, KUnit::kBlock, true},
-                                           Case{"packed_channel", DType::kFp16, Tensor::kK, KUnit::kChannel,
-                                                true}),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    Cases, KvcompCorruption,
+    ::testing::Values(Case{"block", DType::kBf16, Tensor::kK, KUnit::kBlock, false},
+                      Case{"channel", DType::kBf16, Tensor::kK, KUnit::kChannel, false},
+                      Case{"token", DType::kFp16, Tensor::kV, KUnit::kBlock, false},
+                      Case{"e4m3", DType::kFp8E4m3, Tensor::kK, KUnit::kBlock, false},
+                      Case{"packed", DType::kBf16, Tensor::kK, KUnit::kBlock, true},
+                      Case{"packed_channel", DType::kFp16, Tensor::kK, KUnit::kChannel, true},
+                      Case{"rans", DType::kBf16, Tensor::kK, KUnit::kBlock, false, Coder::kRans},
+                      Case{"rans_channel", DType::kFp16, Tensor::kK, KUnit::kChannel, false, Coder::kRans},
+                      Case{"rans_token", DType::kBf16, Tensor::kV, KUnit::kBlock, false, Coder::kRans},
+                      Case{"rans_packed", DType::kBf16, Tensor::kK, KUnit::kBlock, true, Coder::kRans}),
+    [](const auto& info) { return std::string(info.param.name); });
 
 TEST(KvcompHeader, RefusesParametersThatNoEncoderWrites) {
   const GroupShape shape{DType::kBf16, Tensor::kK, 1, 64, 8};
@@ -219,6 +238,7 @@ TEST(KvcompHeader, EveryBackendRefusesTheSame) {
   EXPECT_EQ(check(k, HeaderOf(1, 1, 23, wide)), absl::StatusCode::kOk);
   EXPECT_EQ(check(k, HeaderOf(2, 0, 23, "")), absl::StatusCode::kOk);
   EXPECT_EQ(check(v, HeaderOf(3, 0, 23, tokens)), absl::StatusCode::kOk);
+  EXPECT_EQ(check(v, HeaderOf(1, 0, 23, narrow)), absl::StatusCode::kOk);
   // Newer.
   EXPECT_EQ(check(k, HeaderOf(0, 0, 23, narrow)), absl::StatusCode::kUnimplemented);
   EXPECT_EQ(check(k, HeaderOf(4, 0, 23, narrow)), absl::StatusCode::kUnimplemented);
@@ -227,7 +247,7 @@ TEST(KvcompHeader, EveryBackendRefusesTheSame) {
   EXPECT_EQ(check(k, HeaderOf(2, 0x80, 23, "")), absl::StatusCode::kUnimplemented);
   // Wrong.
   EXPECT_EQ(check(k, HeaderOf(3, 0, 23, tokens)), absl::StatusCode::kDataLoss);
-  EXPECT_EQ(check(v, HeaderOf(1, 0, 23, narrow)), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(check(v, HeaderOf(2, 0, 23, "")), absl::StatusCode::kDataLoss);
   EXPECT_EQ(check(k, HeaderOf(1, 1, 23, std::string("\x80\x3f\x05\0\0\0", 6))),
             absl::StatusCode::kDataLoss);  // wide without need
   EXPECT_EQ(check(k, HeaderOf(2, 1, 23, "")), absl::StatusCode::kDataLoss);

@@ -106,8 +106,8 @@ class Units {
  public:
   Units(const GroupShape& shape, const Profile& profile)
       : shape_(shape),
-        per_token_(shape.tensor == Tensor::kV),
-        per_channel_(!per_token_ && profile.k_unit == KUnit::kChannel),
+        per_token_(shape.tensor == Tensor::kV && profile.v_unit == VUnit::kToken),
+        per_channel_(shape.tensor == Tensor::kK && profile.k_unit == KUnit::kChannel),
         units_(per_token_     ? shape.tokens
                : per_channel_ ? size_t{shape.heads} * shape.channels
                               : 1) {}

@@ -386,7 +386,7 @@ TEST(SegmentFormatTest, OtherExtensionsAreRefused) {
 
 TEST(SegmentFormatTest, ModesAreTheCodecs) {
   const Sample s = SmallSamples()[1];
-  for (const int mode : {3, 4, 128, 255}) {
+  for (const int mode : {4, 5, 128, 255}) {
     std::string changed = s.bytes;
     changed[64 + 7] = static_cast<char>(mode);
     ResealSegment(&changed);

@@ -16,9 +16,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (const auto tensor : {kvcompd::Tensor::kK, kvcompd::Tensor::kV}) {
     for (uint32_t layer = 0; layer < 64; ++layer) {
       const auto* book = (*set)->Find(layer, tensor);
-      if ((book == nullptr) != (profile->codec == kvcompd::CodecId::kRaw)) std::abort();
+      if ((book == nullptr) != (profile->codec != kvcompd::CodecId::kKvcomp)) std::abort();
       if (book == nullptr) continue;
-      if (book->num_symbols() != kvcompd::codec::AlphabetSize(*profile, tensor)) std::abort();
+      if (book->num_symbols() != kvcompd::codec::BookSymbols(*profile, tensor)) std::abort();
+      if (book->coder() != profile->coder) std::abort();
+      if (book->coder() == kvcompd::Coder::kRans) {
+        if (book->rans_tables().symbols() != book->num_symbols()) std::abort();
+        continue;
+      }
       for (uint32_t s = 0; s < book->num_symbols(); ++s) {
         if (book->decode_table()[book->codes()[s]] != (s << 8 | book->lengths()[s])) std::abort();
       }

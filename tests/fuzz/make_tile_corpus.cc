@@ -32,14 +32,19 @@ bool WriteCodebooks(const std::filesystem::path& folder) {
          Write(folder / "default.bin",
                CodebookSet::BuiltIn(Profile::Parse("kvcomp").value())->canonical_bytes()) &&
          Write(folder / "trained.bin", trained->canonical_bytes()) &&
+         Write(folder / "rans.bin",
+               CodebookSet::BuiltIn(Profile::Parse("kvcomp:rel_k=0.5,rel_v=0.25,coder=rans").value())
+                   ->canonical_bytes()) &&
          Write(folder / "raw.bin", CodebookSet::BuiltIn(Profile::Parse("raw").value())->canonical_bytes()) &&
          Write(folder / "empty.bin", "");
 }
 
 // The eight bytes that tile_fuzz.cc reads before header and payload.
-bool WriteTile(const std::filesystem::path& file, DType dtype, Tensor tensor, KUnit unit, bool two_values) {
+bool WriteTile(const std::filesystem::path& file, DType dtype, Tensor tensor, KUnit unit, bool two_values,
+               Coder coder = Coder::kHuffman) {
   const GroupShape shape{dtype, tensor, 1, 40, 16};
-  const Profile profile{.codec = CodecId::kKvcomp, .rel_k = 0.05, .rel_v = 0.05, .k_unit = unit};
+  const Profile profile{
+      .codec = CodecId::kKvcomp, .rel_k = 0.05, .rel_v = 0.05, .k_unit = unit, .coder = coder};
   std::string values = kvcompd::testing::SyntheticKv(dtype, tensor, 1, 40, 16, 1);
   if (two_values) {
     std::vector<float> two(values.size() / ElementBytes(dtype));
@@ -49,7 +54,7 @@ bool WriteTile(const std::filesystem::path& file, DType dtype, Tensor tensor, KU
   const auto group =
       kvcompd::testing::EncodeGroup(*FindCodec(CodecId::kKvcomp), shape, values, {.profile = profile});
   if (!group.ok()) return false;
-  const int choice[] = {1,
+  const int choice[] = {coder == Coder::kRans ? 0x41 : 1,
                         (static_cast<int>(dtype) - 1) + (tensor == Tensor::kV ? 0x80 + 2 : 0),
                         0,
                         39,
@@ -67,6 +72,10 @@ bool WriteTiles(const std::filesystem::path& folder) {
   return WriteTile(folder / "block.bin", DType::kBf16, Tensor::kK, KUnit::kBlock, false) &&
          WriteTile(folder / "channel.bin", DType::kBf16, Tensor::kK, KUnit::kChannel, false) &&
          WriteTile(folder / "token.bin", DType::kFp16, Tensor::kV, KUnit::kBlock, false) &&
+         WriteTile(folder / "rans.bin", DType::kBf16, Tensor::kK, KUnit::kBlock, false, Coder::kRans) &&
+         WriteTile(folder / "rans_channel.bin", DType::kFp16, Tensor::kK, KUnit::kChannel, false,
+                   Coder::kRans) &&
+         WriteTile(folder / "rans_token.bin", DType::kBf16, Tensor::kV, KUnit::kBlock, false, Coder::kRans) &&
          WriteTile(folder / "fp8.bin", DType::kFp8E4m3, Tensor::kK, KUnit::kBlock, false) &&
          WriteTile(folder / "packed.bin", DType::kFp16, Tensor::kK, KUnit::kBlock, true) &&
          WriteTile(folder / "packed_channel.bin", DType::kBf16, Tensor::kK, KUnit::kChannel, true) &&

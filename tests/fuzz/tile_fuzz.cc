@@ -43,22 +43,24 @@ Profile ProfileOf(const codec::Codec& c, const uint8_t* choice) {
   profile.rel_k = profile.rel_v = kSteps[choice[7] % 6];
   profile.k_unit = choice[7] & 0x40 ? KUnit::kChannel : KUnit::kBlock;
   profile.strict = choice[7] & 0x80;
+  profile.coder = choice[0] & 0x40 ? kvcompd::Coder::kRans : kvcompd::Coder::kHuffman;
+  profile.v_unit = choice[0] & 0x20 ? kvcompd::VUnit::kBlock : kvcompd::VUnit::kToken;
   return profile;
 }
 
 // A book as training may make one: of any shape, by the fuzzer's bytes.
 codec::Codebook BookOf(const Profile& profile, Tensor tensor, std::string_view bytes) {
-  std::vector<uint64_t> counts(codec::AlphabetSize(profile, tensor));
+  std::vector<uint64_t> counts(codec::BookSymbols(profile, tensor));
   for (size_t s = 0; s < counts.size() && s < bytes.size(); ++s) {
     counts[s] = uint64_t{1} << (static_cast<uint8_t>(bytes[s]) % 24);
   }
-  return codec::Codebook::FromCounts(counts);
+  return codec::Codebook::FromCounts(counts, profile.coder);
 }
 
 void FuzzDecode(const codec::Codec& c, const codec::GroupShape& shape, const uint8_t* choice,
                 const codec::Codebook* book, std::string_view rest) {
   const size_t header_bytes = std::min<size_t>(rest.size(), choice[6] * 2);
-  const auto mode = static_cast<codec::TileMode>(choice[5] % 4);
+  const auto mode = static_cast<codec::TileMode>(choice[5] % 5);
   const auto header = rest.substr(0, header_bytes);
   const bool header_ok = c.CheckGroupHeader(shape, kvcompd::AsBytes(header)).ok();
   const auto tile = kvcompd::testing::DecodeTile(c, shape, header, mode, rest.substr(header_bytes), book);

@@ -149,6 +149,8 @@ std::vector<GoldenBlock> ReadableBlocks() {
   BlockSpec trained = Lossy("kvcomp:rel_k=0.05,rel_v=0.1", bf16, 33, 16, 32);
   trained.layers = {1, 4};
   trained.set = SampleSet(SampleHeader(trained).fingerprint, trained.profile, {4});
+  BlockSpec trained_rans = Lossy("kvcomp:rel_k=0.05,rel_v=0.1,coder=rans", bf16, 33, 16, 32);
+  trained_rans.set = SampleSet(SampleHeader(trained_rans).fingerprint, trained_rans.profile, {3});
   BlockSpec latent = Lossy("kvcomp:rel_k=0.1,rel_v=0.1", bf16, 5, 576, 0);
   latent.heads = 1;
   BlockSpec wide_head = Lossy("kvcomp:rel_k=0.1,rel_v=0.1", bf16, 9, 128, 128);
@@ -196,6 +198,21 @@ std::vector<GoldenBlock> ReadableBlocks() {
        block(trained),
        {"block huffman", "token huffman"},
        trained.set->canonical_bytes()},
+      {"v1_0_kvcomp_rans_bf16.hex",
+       "rANS, K and V by block, 32 lanes",
+       block(Lossy("kvcomp:rel_k=0.2,rel_v=0.3,v_unit=block,coder=rans", bf16, 64, 40, 32)),
+       {"block rans"},
+       ""},
+      {"v1_0_kvcomp_rans_channel.hex",
+       "rANS, fp16, K by channel and V by token, 8 lanes",
+       block(Lossy("kvcomp:rel_k=0.3,rel_v=0.1,k_unit=channel,coder=rans", fp16, 64, 16, 24)),
+       {"channel rans", "token rans"},
+       ""},
+      {"v1_0_kvcomp_rans_trained_set.hex",
+       "rANS with a trained codebook set",
+       block(trained_rans),
+       {"block rans", "token rans"},
+       trained_rans.set->canonical_bytes()},
       {"v1_0_kvcomp_wide_zeros.hex",
        "zeros of 32 bits, K by block and V by token",
        block(Uniform(Lossy(finest, fp16, 16, 24, 32), 1.0, 1.002)),
@@ -368,7 +385,7 @@ std::vector<GoldenBlock> BrokenBlocks() {
        {},
        ""},
       {"error_unknown_codec.hex", "a segment of codec 77", WithSegment(raw, poke(15, 77)), {}, ""},
-      {"error_unknown_mode.hex", "a kvcomp tile of mode 3", WithSegment(kvcomp, poke(64 + 7, 3)), {}, ""},
+      {"error_unknown_mode.hex", "a kvcomp tile of mode 4", WithSegment(kvcomp, poke(64 + 7, 4)), {}, ""},
       {"error_wrong_decoded_crc.hex",
        "a tile whose values have another CRC",
        WithSegment(kvcomp, flip),

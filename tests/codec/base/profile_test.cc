@@ -18,6 +18,8 @@ TEST(ProfileTest, CanonicalTextLeavesDefaultsOut) {
       {"kvcomp:rel_k=0.05", "kvcomp:rel_k=0.05,rel_v=0.1"},
       {"kvcomp:k_unit=block,strict=0", "kvcomp:rel_k=0.05,rel_v=0.1"},
       {"kvcomp:k_unit=channel", "kvcomp:rel_k=0.05,rel_v=0.1,k_unit=channel"},
+      {"kvcomp:coder=huffman,v_unit=token", "kvcomp:rel_k=0.05,rel_v=0.1"},
+      {"kvcomp:coder=rans,v_unit=block,rel_v=0.2", "kvcomp:rel_k=0.05,rel_v=0.2,v_unit=block,coder=rans"},
       {"kvcomp:strict=1", "kvcomp:rel_k=0.05,rel_v=0.1,strict=1"},
       {"kvcomp:rel_k=1e-1", "kvcomp:rel_k=0.1,rel_v=0.1"},
       {"kvcomp:strict=1,rel_v=5e-1,k_unit=channel,rel_k=0.0050",
@@ -84,7 +86,7 @@ TEST(ProfileTest, RejectsAndSaysWhy) {
 TEST(ProfileTest, WhatANewerVersionMayWriteIsUnimplemented) {
   for (const char* text :
        {"tcq:rel=0.1", "kvcomp:level=3", "kvcomp:rel_k=0.1,rel_v=0.1,zero_bits=8", "kvcomp:k_unit=head",
-        "kvcomp:coder=rans", "lossless:mode=slow", "packkv:repack=sorted"}) {
+        "kvcomp:coder=tans", "kvcomp:v_unit=channel", "lossless:mode=slow", "packkv:repack=sorted"}) {
     EXPECT_EQ(Profile::Parse(text).status().code(), absl::StatusCode::kUnimplemented) << text;
   }
 }
