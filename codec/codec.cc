@@ -44,6 +44,7 @@ void EncodeStats::Add(const EncodeStats& other) {
   raw_bytes += other.raw_bytes;
   max_error_over_r = std::max(max_error_over_r, other.max_error_over_r);
   if (histogram == nullptr || other.histogram == nullptr || histogram == other.histogram) return;
+  if (other.histogram->empty()) return;  // a codec without books
   histogram->resize(std::max<size_t>(histogram->size(), kMaxSymbols));
   for (size_t s = 0; s < other.histogram->size(); ++s) (*histogram)[s] += (*other.histogram)[s];
 }

@@ -71,7 +71,8 @@ struct EncodeStats {
 class Codec;
 
 // Bytes of one encoded group. `header` and `payload` are the caller's; tile h's payload starts at
-// h * payload_stride.
+// h * payload_stride. A codec writes nothing outside the GroupHeaderBound() bytes of the header and the
+// TileBound() bytes of each tile: between tiles another thread may be writing another group.
 struct GroupOutput {
   MutableByteSpan header;  // at least GroupHeaderBound(shape)
   uint32_t header_bytes = 0;

@@ -5,7 +5,8 @@
 //   std::string out(SegmentBound(shape, codec), '\0');
 //   auto n = EncodeSegment(codec, place, shape, values, params, &ws, MutableBytes(out), &stats);
 //
-// Thread-safety: free functions and const views; one Workspace a thread.
+// Thread-safety: free functions and const views; one Workspace a thread. An encode may spread over the
+// threads of a TileGroupExecutor.
 #ifndef KVCOMPD_CODEC_SEGMENT_H_
 #define KVCOMPD_CODEC_SEGMENT_H_
 
@@ -15,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "codec/base/types.h"
 #include "codec/codec.h"
+#include "codec/tile_group_executor.h"
 
 namespace kvcompd::codec {
 
@@ -46,10 +48,13 @@ struct SegmentShape {
 uint64_t SegmentBound(const SegmentShape& shape, const Codec& codec);
 
 // Encodes [heads, tokens, channels] values. Returns the bytes written to `out` (at least SegmentBound).
-// INVALID_ARGUMENT: shape or buffer out of range. Deterministic.
+// executor: runs the tile groups; null: one after the other, here. Bytes and stats are the same, whatever
+// runs them. INVALID_ARGUMENT: shape or buffer out of range. Where several groups fail, the status is that of
+// the first by number. After an error nothing is added to stats. Deterministic.
 absl::StatusOr<uint64_t> EncodeSegment(const Codec& codec, const SegmentPlace& place,
                                        const SegmentShape& shape, ByteSpan values, const EncodeParams& params,
-                                       Workspace* ws, MutableByteSpan out, EncodeStats* stats);
+                                       Workspace* ws, MutableByteSpan out, EncodeStats* stats,
+                                       TileGroupExecutor* executor = nullptr);
 
 struct TileEntry {
   uint32_t offset = 0;  // from the segment's start, a multiple of 16

@@ -3,6 +3,9 @@
 // EncodeSegment lets the codec write each tile into a slot of `out` that is as large as the tile can get, and
 // then moves the tiles together, front to back: a tile never moves towards the end, so nothing is overwritten
 // before it has moved. A codec that fills its slots (raw) is not moved at all.
+//
+// Groups share nothing but what they read until all of them are encoded, so each may have a thread of its
+// own.
 #include <array>
 #include <cstring>
 #include <vector>
@@ -34,7 +37,7 @@ struct Slots {
       head_stride += AlignUp(codec.TileBound(shape.group(g)), kPayloadAlignment);
     }
     // A codec asks for heads * stride bytes from its group's first slot on, so later groups look past the
-    // end.
+    // end; it writes to its own slots only.
     end = first_tile + head_stride * shape.heads + (layout.groups > 1 ? tile[layout.groups - 1] : 0);
   }
   uint64_t at(uint32_t head, uint32_t group) const { return first_tile + head * head_stride + tile[group]; }
@@ -55,13 +58,21 @@ void Compact(std::byte* segment, uint64_t from, uint64_t bytes, uint64_t* cursor
   std::memset(segment + end, 0, *cursor - end);
 }
 
-// Encodes one segment into `out`; lives for one call.
+// What came of one group. Of its own until all groups are done: then they are added up in their order.
+struct Part {
+  absl::Status status;
+  EncodeStats stats;
+  std::vector<uint32_t> histogram;
+};
+
+// Encodes one segment into `out`; lives for one call. EncodeGroup() may run for several groups at once.
 class Encoder {
  public:
-  Encoder(const Codec& codec, const SegmentPlace& place, const SegmentShape& shape,
-          const EncodeParams& params, Workspace* ws, std::byte* out)
+  Encoder(const Codec& codec, const SegmentPlace& place, const SegmentShape& shape, ByteSpan values,
+          const EncodeParams& params, std::byte* out)
       : codec_(codec),
         shape_(shape),
+        values_(values),
         params_(params),
         layout_(shape),
         slots_(shape, codec),
@@ -72,30 +83,53 @@ class Encoder {
       codec_workspace_bytes_ = std::max(codec_workspace_bytes_, codec.WorkspaceBytes(shape.group(g)));
     }
     codec_workspace_bytes_ = AlignUp(codec_workspace_bytes_, kSegmentAlignment);
-    workspace_ = ws->Get(codec_workspace_bytes_ + shape.group(0).tile_bytes());
   }
 
-  absl::Status EncodeGroup(uint32_t g, ByteSpan values, EncodeStats* stats);
+  absl::Status EncodeGroups(TileGroupExecutor* executor, Workspace* ws, EncodeStats* stats);
   uint64_t Layout(uint32_t layer);
 
  private:
-  absl::Status FinishTile(uint32_t head, uint32_t g, const GroupOutput& output);
+  absl::Status EncodeGroup(uint32_t g, Workspace& ws, EncodeStats* stats);
+  absl::Status FinishTile(uint32_t head, uint32_t g, const GroupOutput& output, MutableByteSpan workspace);
 
   const Codec& codec_;
   const SegmentShape& shape_;
+  const ByteSpan values_;
   const EncodeParams& params_;
   const SegmentLayout layout_;
   const Slots slots_;
   const PlaceCrc place_crc_;
   std::byte* const out_;
   uint64_t codec_workspace_bytes_ = 0;
-  MutableByteSpan workspace_;  // the codec's, then one decoded tile
-  std::vector<TileEntry> tiles_;
+  std::vector<TileEntry> tiles_;  // each is written by its group
   std::array<GroupEntry, kMaxGroups> groups_{};
 };
 
-absl::Status Encoder::EncodeGroup(uint32_t g, ByteSpan values, EncodeStats* stats) {
+absl::Status Encoder::EncodeGroups(TileGroupExecutor* executor, Workspace* ws, EncodeStats* stats) {
+  std::vector<Part> parts(layout_.groups);
+  const auto encode = [&](uint32_t g, Workspace& own) {
+    Part& part = parts[g];
+    // No error below the largest one so far is of interest.
+    part.stats.max_error_over_r = stats->max_error_over_r;
+    if (stats->histogram != nullptr) part.stats.histogram = &part.histogram;
+    part.status = EncodeGroup(g, own, &part.stats);
+  };
+  if (executor != nullptr && layout_.groups > 1) {
+    executor->Run(layout_.groups, ws, encode);
+  } else {
+    for (uint32_t g = 0; g < layout_.groups && (g == 0 || parts[g - 1].status.ok()); ++g) encode(g, *ws);
+  }
+  for (const Part& part : parts) {
+    if (!part.status.ok()) return part.status;
+  }
+  for (const Part& part : parts) stats->Add(part.stats);
+  return absl::OkStatus();
+}
+
+absl::Status Encoder::EncodeGroup(uint32_t g, Workspace& ws, EncodeStats* stats) {
   const GroupShape group = shape_.group(g);
+  // The codec's, then one decoded tile.
+  const MutableByteSpan workspace = ws.Get(codec_workspace_bytes_ + group.tile_bytes());
   const uint64_t head_stride_bytes = uint64_t{shape_.tokens} * group.row_bytes();
   std::vector<GroupOutput::Tile> tiles(shape_.heads);
   GroupOutput output;
@@ -103,22 +137,23 @@ absl::Status Encoder::EncodeGroup(uint32_t g, ByteSpan values, EncodeStats* stat
   output.payload = {out_ + slots_.at(0, g), static_cast<size_t>(slots_.head_stride * shape_.heads)};
   output.payload_stride = static_cast<uint32_t>(slots_.head_stride);
   output.tiles = tiles;
-  const std::byte* first = values.data() + uint64_t{g} * kTileTokens * group.row_bytes();
+  const std::byte* first = values_.data() + uint64_t{g} * kTileTokens * group.row_bytes();
   absl::Status status = codec_.EncodeGroup(group, first, head_stride_bytes, params_,
-                                           workspace_.first(codec_workspace_bytes_), &output, stats);
+                                           workspace.first(codec_workspace_bytes_), &output, stats);
   if (!status.ok()) return status;
   if (output.header_bytes > slots_.header_bytes[g])
     return absl::InternalError("codec's group header over its bound");
   groups_[g].bytes = output.header_bytes;
   groups_[g].crc = ExtendCrc32c(place_crc_.Group(g), output.header.first(output.header_bytes));
   for (uint32_t head = 0; head < shape_.heads; ++head) {
-    if (status = FinishTile(head, g, output); !status.ok()) return status;
+    if (status = FinishTile(head, g, output, workspace); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
 // Checksums of a tile that the codec has just written.
-absl::Status Encoder::FinishTile(uint32_t head, uint32_t g, const GroupOutput& output) {
+absl::Status Encoder::FinishTile(uint32_t head, uint32_t g, const GroupOutput& output,
+                                 MutableByteSpan workspace) {
   const GroupShape group = shape_.group(g);
   const GroupOutput::Tile& written = output.tiles[head];
   if (written.bytes > codec_.TileBound(group)) return absl::InternalError("codec's tile over its bound");
@@ -139,10 +174,10 @@ absl::Status Encoder::FinishTile(uint32_t head, uint32_t g, const GroupOutput& o
     tile.decoded_crc = *written.decoded_crc;
     return absl::OkStatus();
   }
-  const MutableByteSpan decoded = workspace_.subspan(codec_workspace_bytes_, group.tile_bytes());
+  const MutableByteSpan decoded = workspace.subspan(codec_workspace_bytes_, group.tile_bytes());
   const absl::Status status =
       codec_.DecodeTile(group, output.header.first(output.header_bytes), written.mode, payload, params_.book,
-                        workspace_.first(codec_workspace_bytes_), decoded);
+                        workspace.first(codec_workspace_bytes_), decoded);
   if (!status.ok()) {
     return absl::InternalError(absl::StrCat("codec cannot decode what it encoded: ", status.message()));
   }
@@ -186,7 +221,8 @@ uint64_t SegmentBound(const SegmentShape& shape, const Codec& codec) {
 
 absl::StatusOr<uint64_t> EncodeSegment(const Codec& codec, const SegmentPlace& place,
                                        const SegmentShape& shape, ByteSpan values, const EncodeParams& params,
-                                       Workspace* ws, MutableByteSpan out, EncodeStats* stats) {
+                                       Workspace* ws, MutableByteSpan out, EncodeStats* stats,
+                                       TileGroupExecutor* executor) {
   if (absl::Status s = CheckShape(shape); !s.ok()) return s;
   if (absl::Status s = CheckPlace(place); !s.ok()) return s;
   if (place.tensor != shape.tensor)
@@ -203,10 +239,8 @@ absl::StatusOr<uint64_t> EncodeSegment(const Codec& codec, const SegmentPlace& p
   }
   EncodeStats unread;
   if (stats == nullptr) stats = &unread;
-  Encoder encoder(codec, place, shape, params, ws, out.data());
-  for (uint32_t g = 0; g < shape.groups(); ++g) {
-    if (absl::Status s = encoder.EncodeGroup(g, values, stats); !s.ok()) return s;
-  }
+  Encoder encoder(codec, place, shape, values, params, out.data());
+  if (absl::Status s = encoder.EncodeGroups(executor, ws, stats); !s.ok()) return s;
   return encoder.Layout(place.layer);
 }
 

@@ -28,7 +28,8 @@ struct EncodedGroup {
   }
 };
 
-// values: [heads, tokens, channels]. fill: what workspace and output hold before.
+// values: [heads, tokens, channels]. fill: what workspace and output hold before. INTERNAL: the codec wrote
+// behind a tile's or the header's bound, where other groups may stand.
 absl::StatusOr<EncodedGroup> EncodeGroup(const codec::Codec& codec, const codec::GroupShape& shape,
                                          std::string_view values, const codec::EncodeParams& params,
                                          uint8_t fill = 0);
