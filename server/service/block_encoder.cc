@@ -15,10 +15,11 @@ uint64_t AlignUp(uint64_t n) { return (n + kAlign - 1) / kAlign * kAlign; }
 }  // namespace
 
 BlockEncoder::BlockEncoder(std::shared_ptr<Namespace> ns, const BlockKey& key, const ShardRange& shard,
-                           uint32_t tokens, const Profile& profile)
+                           uint32_t tokens, const Profile& profile, codec::TileGroupExecutor* executor)
     : ns_(std::move(ns)),
       profile_(profile),
       codec_(codec::FindCodec(profile.codec)),
+      executor_(executor),
       codebooks_(ns_->codebooks().Current(profile)) {
   const AttentionGroup& group = *ns_->descriptor().FindGroup(shard.group);
   header_.fingerprint = ns_->fingerprint();
@@ -83,7 +84,8 @@ absl::Status BlockEncoder::EncodeNext(MutableByteSpan memory, codec::Workspace& 
   codec::EncodeStats stats;
   stats.histogram = &histogram;
   auto bytes = codec::EncodeSegment(*codec_, place, ShapeOf(s), AssemblyArea(memory), params, &ws,
-                                    memory.subspan(offset, assembly_offset_ - offset), &stats);
+                                    memory.subspan(offset, assembly_offset_ - offset), &stats,
+                                    segment_raw_bytes(s) >= kMinSplitBytes ? executor_ : nullptr);
   if (!bytes.ok()) return bytes.status();
   if (codebooks_ != nullptr) ns_->codebooks().AddSamples(profile_, place.layer, place.tensor, histogram);
   extents_.push_back({offset, *bytes});

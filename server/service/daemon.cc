@@ -60,6 +60,7 @@ Daemon::Daemon(const DaemonOptions& options, const Clock* clock, ExitCallback on
                .store = &store_,
                .sequences = &sequences_,
                .pool = &pool_,
+               .encode_threads = &encode_threads_,
                .metrics = &metrics_,
                .buffers = &buffers_,
                .messages = &messages_,

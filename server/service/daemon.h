@@ -28,6 +28,7 @@
 #include "server/service/buffer_pool.h"
 #include "server/service/kvcache_service.h"
 #include "server/service/message_budget.h"
+#include "server/service/pool_group_executor.h"
 #include "server/service/service_context.h"
 #include "server/service/worker_pool.h"
 #include "server/store/sequence_table.h"
@@ -84,6 +85,7 @@ class Daemon {
   MessageBudget messages_;
   ActiveStreams streams_;
   WorkerPool pool_;
+  PoolGroupExecutor encode_threads_{&pool_};
   ServiceContext context_;
   KvCacheService kvcache_;
   AdminService admin_;

@@ -231,7 +231,8 @@ absl::Status PutSession::BeginBlock(const v1::PutHeader& header, const Namespace
           Reason::kCodebookMissing);
     }
   }
-  auto encoder = std::make_unique<BlockEncoder>(ns_, info.key, info.shard, info.tokens, profile);
+  auto encoder = std::make_unique<BlockEncoder>(ns_, info.key, info.shard, info.tokens, profile,
+                                                context_->encode_threads);
   info.bound_bytes = header.form() == v1::FORM_ENCODED ? encoder->container_bound() : encoder->memory_bytes();
   info.probe = !no_room_.status.ok();  // the blocks after it would not fit, either
   PutReply reply = context_->store->BeginPut(ns_, info);

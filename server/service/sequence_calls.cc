@@ -37,7 +37,8 @@ void CopyTail(const Sequence& sequence, uint32_t layer_index, Tensor tensor, Mut
 absl::StatusOr<SequenceBlock> CommitTail(ServiceContext& context, Sequence& sequence, const BlockKey& key,
                                          codec::Workspace& ws) {
   const auto& ns = sequence.ns();
-  BlockEncoder encoder(ns, key, sequence.shard(), sequence.tail_tokens(), ns->policy().profile);
+  BlockEncoder encoder(ns, key, sequence.shard(), sequence.tail_tokens(), ns->policy().profile,
+                       context.encode_threads);
   PutReply put = context.store->BeginPut(ns, {.key = key,
                                               .parent = sequence.parent(),
                                               .shard = sequence.shard(),

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "codec/base/clock.h"
 #include "codec/base/profile.h"
+#include "codec/tile_group_executor.h"
 #include "proto/convert.h"
 #include "server/ops/metrics.h"
 #include "server/service/active_streams.h"
@@ -46,6 +47,7 @@ struct ServiceContext {
   Store* store = nullptr;
   SequenceTable* sequences = nullptr;
   WorkerPool* pool = nullptr;
+  codec::TileGroupExecutor* encode_threads = nullptr;  // of the pool
   Metrics* metrics = nullptr;
   BufferPool* buffers = nullptr;
   MessageBudget* messages = nullptr;

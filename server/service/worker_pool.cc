@@ -39,7 +39,7 @@ bool WorkerPool::Submit(Priority priority, Job&& job) {
 bool WorkerPool::Enqueue(Priority priority, Job&& job, bool limited) {
   {
     MutexLock lock(&mutex_);
-    Queue& queue = priority == Priority::kRead ? reads_ : writes_;
+    Queue& queue = QueueOf(priority);
     if (stopping_ || (limited && queue.limited >= options_.max_queued)) {
       ++rejected_;
       return false;
@@ -49,6 +49,22 @@ bool WorkerPool::Enqueue(Priority priority, Job&& job, bool limited) {
   }
   changed_.Signal();
   return true;
+}
+
+bool WorkerPool::SubmitWhereIdle(Priority priority, Job&& job) {
+  {
+    MutexLock lock(&mutex_);
+    // What is queued will take idle threads, too.
+    if (stopping_ || running_ + reads_.jobs.size() + writes_.jobs.size() >= num_threads_) return false;
+    QueueOf(priority).jobs.push_back({std::move(job), /*limited=*/false});
+  }
+  changed_.Signal();
+  return true;
+}
+
+bool WorkerPool::ReadsWait() const {
+  MutexLock lock(&mutex_);
+  return !reads_.empty();
 }
 
 WorkerPool::Job WorkerPool::TakeNext() {

@@ -52,6 +52,11 @@ class WorkerPool {
   bool TrySubmit(Priority priority, Job&& job);
   // For a stream, which has at most a few jobs waiting. False: the pool is shutting down.
   bool Submit(Priority priority, Job&& job);
+  // For help with a job that is running, which goes on without it. False: no thread would have nothing else
+  // to do, or the pool is shutting down. Such a refusal is not counted.
+  bool SubmitWhereIdle(Priority priority, Job&& job);
+  // Whether reads are queued: for helpers, which leave their thread to them.
+  bool ReadsWait() const;
   // Takes nothing new, runs what is queued, joins the threads. Idempotent; not from a job.
   void Shutdown();
   Stats stats() const;
@@ -70,6 +75,9 @@ class WorkerPool {
   };
 
   void Work();
+  Queue& QueueOf(Priority priority) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return priority == Priority::kRead ? reads_ : writes_;
+  }
   bool Enqueue(Priority priority, Job&& job, bool limited);
   bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return reads_.empty() && writes_.empty(); }
   Job TakeNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -104,6 +104,39 @@ TEST_F(HeldPoolTest, ShutdownRunsWhatIsQueuedAndTakesNoMore) {
   EXPECT_EQ(pool_.stats().running, 0u);
 }
 
+TEST_F(HeldPoolTest, HelpIsTakenByIdleThreadsOnly) {
+  auto payload = std::make_shared<int>(1);
+  WorkerPool::Job job = [payload](codec::Workspace&) {};
+  EXPECT_FALSE(pool_.SubmitWhereIdle(Priority::kWrite, std::move(job)));
+  EXPECT_EQ(payload.use_count(), 2) << "the caller's still";
+  EXPECT_EQ(pool_.stats().queued_writes, 0u);
+  EXPECT_EQ(pool_.stats().rejected, 0u);
+  EXPECT_EQ(Run(), "");
+  EXPECT_FALSE(pool_.SubmitWhereIdle(Priority::kWrite, std::move(job))) << "shut down";
+}
+
+TEST_F(HeldPoolTest, ReadsThatWaitAreTold) {
+  EXPECT_FALSE(pool_.ReadsWait()) << "one is running";
+  ASSERT_TRUE(Add(Priority::kWrite, 'w'));
+  EXPECT_FALSE(pool_.ReadsWait());
+  ASSERT_TRUE(Add(Priority::kRead, 'r'));
+  EXPECT_TRUE(pool_.ReadsWait());
+  EXPECT_EQ(Run(), "rw");
+  EXPECT_FALSE(pool_.ReadsWait());
+}
+
+TEST(WorkerPoolTest, AnIdleThreadTakesHelp) {
+  WorkerPool pool({.threads = 2});
+  Gate busy, helped;
+  ASSERT_TRUE(Submit(pool, Priority::kRead, [&](codec::Workspace&) { busy.Pass(); }));
+  busy.WaitUntilEntered();
+  ASSERT_TRUE(pool.SubmitWhereIdle(Priority::kWrite, [&](codec::Workspace&) { helped.Pass(); }));
+  helped.WaitUntilEntered();
+  EXPECT_FALSE(pool.SubmitWhereIdle(Priority::kRead, [](codec::Workspace&) {})) << "no third thread";
+  helped.Open();
+  busy.Open();
+}
+
 TEST(WorkerPoolTest, EveryThreadHasAWorkspaceOfItsOwn) {
   Mutex mutex;
   std::set<std::pair<std::thread::id, codec::Workspace*>> seen;
