@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "codec/base/byte_io.h"
+#include "codec/base/crc32c.h"
 #include "codec/float_format.h"
 #include "codec/raw_codec.h"
 #include "codec/simd/intq_dequantize.h"
@@ -52,10 +53,8 @@ bool PaddingIsZero(const IntqTile& tile, const std::byte* codes) {
 }
 
 // The error bound of FORMAT.md, in binary64, for every value of the units for which it is not proven.
-// decoded: a tile of scratch.
 bool KeepsBound(const IntqTile& tile, const IntqUnits& units, const std::byte* codes, const std::byte* values,
-                std::byte* decoded) {
-  DequantizeIntq(tile, codes, units.step, units.zero, /*ordinary=*/false, decoded);
+                const std::byte* decoded) {
   const double rel = 1.0 / tile.max_code();
   const uint32_t words = tile.row_words(), element = ElementBytes(tile.dtype);
   for (uint32_t t = 0; t < tile.tokens; ++t) {
@@ -80,7 +79,7 @@ bool KeepsBound(const IntqTile& tile, const IntqUnits& units, const std::byte* c
 
 enum class Outcome { kCoded, kNonFinite, kBound };
 
-// Writes a payload of tile.payload_bytes(). decoded: a tile of scratch.
+// Writes a payload of tile.payload_bytes(), and its values to `decoded`.
 Outcome EncodeTile(const IntqTile& tile, const std::byte* values, const IntqUnits& units, std::byte* decoded,
                    std::byte* payload, double* error_over_r) {
   if (!FindIntqRanges(tile, values, units.zero, units.max)) return Outcome::kNonFinite;
@@ -88,7 +87,9 @@ Outcome EncodeTile(const IntqTile& tile, const std::byte* values, const IntqUnit
   const IntqUnitsKind kind = ChooseIntqUnits(tile, units, payload + tile.scales_offset(),
                                              payload + tile.zeros_offset(), &bound_proven);
   if (kind == IntqUnitsKind::kInvalid) return Outcome::kBound;
-  const float error = QuantizeIntq(tile, values, units, kind == IntqUnitsKind::kOrdinary, payload);
+  const bool ordinary = kind == IntqUnitsKind::kOrdinary;
+  const float error = QuantizeIntq(tile, values, units, ordinary, payload);
+  DequantizeIntq(tile, payload, units.step, units.zero, ordinary, decoded);
   if (!bound_proven && !KeepsBound(tile, units, payload, values, decoded)) return Outcome::kBound;
   *error_over_r = 2.0 * static_cast<double>(error);
   return Outcome::kCoded;
@@ -141,7 +142,9 @@ absl::Status IntqCodec::EncodeGroup(const GroupShape& shape, const std::byte* va
     double error_over_r = 0;
     const Outcome outcome = EncodeTile(tile, from, units, decoded, payload, &error_over_r);
     if (outcome == Outcome::kCoded) {
-      out->tiles[h] = {.mode = mode, .bytes = tile.payload_bytes()};
+      out->tiles[h] = {.mode = mode,
+                       .bytes = tile.payload_bytes(),
+                       .decoded_crc = Crc32c(ByteSpan(decoded, shape.tile_bytes()))};
       group.max_error_over_r = std::max(group.max_error_over_r, error_over_r);
     } else {
       std::memcpy(payload, from, shape.tile_bytes());

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "codec/base/byte_io.h"
+#include "codec/base/crc32c.h"
 #include "codec/codebook.h"
 #include "codec/simd/code_rows.h"
 #include "codec/simd/strip_bits.h"
@@ -208,8 +209,16 @@ void PackkvGroupEncoder::WriteTile(const Plan& plan, const Strips& strips, uint3
   }
   const auto bytes = static_cast<uint32_t>(strip - ws_.payload.data());
   std::memcpy(out_->payload.data() + uint64_t{head} * out_->payload_stride, ws_.payload.data(), bytes);
-  out_->tiles[head] = {.mode = kPackkvPacked, .bytes = bytes};
+  out_->tiles[head] = {.mode = kPackkvPacked, .bytes = bytes, .decoded_crc = DecodedCrc(head)};
   group_.max_error_over_r = std::max(group_.max_error_over_r, WorstErrorOverRadius(head));
+}
+
+uint32_t PackkvGroupEncoder::DecodedCrc(uint32_t head) {
+  const MutableByteSpan values = ws_.payload.first(shape_.tile_bytes());
+  const TokenOrder order = IdentityOrder();
+  DequantizeTokens(shape_.dtype, codes(head), stride_, shape_.channels, order.data(), shape_.tokens,
+                   ws_.units, symbols_, values.data());
+  return Crc32c(values);
 }
 
 void PackkvGroupEncoder::WriteRaw(uint32_t head, Fallback why) {

@@ -58,6 +58,8 @@ class PackkvGroupEncoder {
   // The rows of one row of packs, in the plan's order. Returns how many.
   uint32_t RowsOf(uint32_t head, uint32_t row, const TokenOrder& order, const uint8_t** rows) const;
   void WriteTile(const Plan& plan, const Strips& strips, uint32_t head);
+  // CRC32C of what the tile's codes decode to, whatever their order in the payload. Overwrites ws_.payload.
+  uint32_t DecodedCrc(uint32_t head);
   void WriteRaw(uint32_t head, Fallback why);
   double WorstErrorOverRadius(uint32_t head) const;
 
