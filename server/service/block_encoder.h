@@ -27,8 +27,8 @@ class BlockEncoder {
  public:
   // A segment with fewer raw bytes is encoded on the calling thread alone, because an idle thread takes some
   // 20 us to come. Two threads against one: at 256 KiB 0.6 to 1.2 times as fast, at 512 KiB kvcomp and packkv
-  // 1.4, intq 1.0 and lossless 0.8 (15 us), at 1 MiB 1.1 to 1.6.
-  static constexpr uint64_t kMinSplitBytes = 512 << 10;
+  // 1.4, intq 1.0 and lossless 0.8, at 1 MiB 1.2 to 1.6.
+  static constexpr uint64_t kMinSplitBytes = 1 << 20;
 
   // shard must be resolved against the namespace's descriptor. executor: for the tile groups of long
   // segments, lives until the last EncodeNext(); null: none.

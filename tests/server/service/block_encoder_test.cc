@@ -25,7 +25,7 @@ class ReverseExecutor final : public codec::TileGroupExecutor {
   std::vector<uint32_t> calls;
 };
 
-// One layer of 8 heads in bf16: a segment of 256 channels and 128 tokens has kMinSplitBytes.
+// One layer of 8 heads in bf16: a segment of 512 channels and 128 tokens has kMinSplitBytes.
 ModelDescriptor Model(uint32_t tokens, uint32_t head_dim_k, uint32_t head_dim_v) {
   ModelDescriptor model;
   model.model_id = "model";
@@ -64,7 +64,7 @@ std::string Encode(const ModelDescriptor& model, codec::TileGroupExecutor* execu
 
 TEST(BlockEncoderTest, LongSegmentsAreSplitAndKeepTheirBytes) {
   ReverseExecutor executor;
-  const ModelDescriptor model = Model(128, 256, 248);
+  const ModelDescriptor model = Model(128, 512, 504);
   EXPECT_EQ(Encode(model, &executor), Encode(model, nullptr));
   EXPECT_EQ(executor.calls, (std::vector<uint32_t>{2})) << "K is just long enough, V is not";
 }
