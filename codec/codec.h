@@ -49,6 +49,8 @@ enum class TileMode : uint8_t { kRaw = 0 };
 struct EncodeParams {
   Profile profile;
   const Codebook* book = nullptr;  // of this layer and tensor; null: the built-in one
+  // For what is auto in a profile of packkv; unset: the defaults.
+  std::optional<PackkvSetting> packing = std::nullopt;
 };
 
 // What an encode did, for reports, quality records and codebook training. Sums over calls.

@@ -19,6 +19,15 @@ uint64_t BytesOfBits(uint64_t bits) { return (bits + 7) / 8; }
 
 absl::Status Corrupt(const char* what) { return absl::DataLossError(what); }
 
+// The profile with the setting that is to be written in place of auto.
+Profile Settled(const EncodeParams& params) {
+  const PackkvSetting packing = params.profile.Packing(params.packing.value_or(PackkvSetting()));
+  Profile profile = params.profile;
+  profile.repack = packing.repack;
+  profile.pack = packing.pack;
+  return profile;
+}
+
 // Decodes one tile; lives for one call.
 class TileReader {
  public:
@@ -130,12 +139,14 @@ absl::Status PackkvCodec::EncodeGroup(const GroupShape& shape, const std::byte* 
   if (auto s = out->Validate(shape, *this); !s.ok()) return s;
   if (params.profile.codec != CodecId::kPackkv)
     return absl::InvalidArgumentError("packkv: another codec's profile");
-  if (auto s = params.profile.Validate(); !s.ok()) return s;
+  const Profile profile = Settled(params);
+  if (auto s = profile.Validate(); !s.ok()) return s;
+  if (profile.packing_is_auto()) return absl::InvalidArgumentError("packkv: a packing that is none");
   if (shape.dtype == DType::kOpaque) return EncodeRawGroup(shape, values, head_stride_bytes, out, stats);
   if (workspace.size() < WorkspaceBytes(shape))
     return absl::InvalidArgumentError("packkv: workspace too small");
   if (auto s = CheckFloatEnvironment(); !s.ok()) return s;
-  PackkvGroupEncoder(shape, values, head_stride_bytes, params.profile, workspace, out).Run(stats);
+  PackkvGroupEncoder(shape, values, head_stride_bytes, profile, workspace, out).Run(stats);
   return absl::OkStatus();
 }
 

@@ -19,7 +19,7 @@ namespace kvcompd::codec {
 
 class PackkvGroupEncoder {
  public:
-  // All pointers outlive the object.
+  // All pointers outlive the object. profile: nothing in it is auto.
   PackkvGroupEncoder(const GroupShape& shape, const std::byte* values, uint64_t head_stride_bytes,
                      const Profile& profile, MutableByteSpan workspace, GroupOutput* out);
   // Adds to *stats.

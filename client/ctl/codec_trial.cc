@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/ctl/sample_coder.h"
+#include "client/ctl/sample_packing.h"
 #include "codec/float_format.h"
 
 namespace kvcompd::client {
@@ -13,39 +14,58 @@ namespace {
 
 using Set = std::shared_ptr<const codec::CodebookSet>;
 
-// Samples that begin alike have most of their values in common, so neither may train the other's books.
+// Samples that begin alike have most of their values in common, so neither may train what encodes the other.
 bool BeginAlike(const KvFile& a, const KvFile& b) {
   const size_t n = SampleCoder::kBlockTokens;
   return a.token_ids.size() >= n && b.token_ids.size() >= n &&
          std::equal(a.token_ids.begin(), a.token_ids.begin() + n, b.token_ids.begin());
 }
 
-// One set for each sample, or none where the codec has none.
-absl::StatusOr<std::vector<Set>> TrainSets(const BenchDataset& dataset, const Profile& profile,
-                                           bool* on_itself) {
+// What is known before a sample is encoded.
+struct Training {
+  Set set;  // null: the codec has no books
+  codec::PackkvChoices packing;
+};
+
+// The samples that sample number `test` is trained on.
+std::vector<size_t> TrainingSamples(const BenchDataset& dataset, size_t test) {
+  std::vector<size_t> others;
+  for (size_t i = 0; i < dataset.samples.size(); ++i) {
+    if (i != test && !BeginAlike(dataset.samples[i], dataset.samples[test])) others.push_back(i);
+  }
+  return others.empty() ? std::vector<size_t>{test} : others;
+}
+
+// For each sample.
+absl::StatusOr<std::vector<Training>> Train(const BenchDataset& dataset, const Profile& profile,
+                                            bool* on_itself) {
   const size_t n = dataset.samples.size();
   *on_itself = false;
-  if (codec::CodebookSet::BuiltIn(profile)->books() == 0) return std::vector<Set>(n);
+  std::vector<Training> all(n);
+  const bool has_books = codec::CodebookSet::BuiltIn(profile)->books() != 0;
+  if (!has_books && !profile.packing_is_auto()) return all;
   std::vector<SampleCoder::Histograms> histograms;
-  for (const KvFile& file : dataset.samples) {
-    auto counted = SampleCoder(file, profile).CountCodes();
+  for (size_t i = 0; has_books && i < n; ++i) {
+    auto counted = SampleCoder(dataset.samples[i], profile).CountCodes();
     if (!counted.ok()) return counted.status();
     histograms.push_back(*std::move(counted));
   }
   const Fingerprint fingerprint = dataset.samples[0].Descriptor(SampleCoder::kBlockTokens).Fingerprint();
-  std::vector<Set> sets;
   for (size_t test = 0; test < n; ++test) {
+    const std::vector<size_t> from = TrainingSamples(dataset, test);
+    if (from[0] == test) *on_itself = true;
     codec::CodebookTrainer trainer(fingerprint, profile);
-    for (size_t i = 0; i < n; ++i) {
-      if (i != test && !BeginAlike(dataset.samples[i], dataset.samples[test])) histograms[i].AddTo(&trainer);
+    std::vector<const KvFile*> files;
+    for (const size_t i : from) {
+      if (has_books) histograms[i].AddTo(&trainer);
+      files.push_back(&dataset.samples[i]);
     }
-    if (trainer.samples() == 0) {
-      histograms[test].AddTo(&trainer);
-      *on_itself = true;
-    }
-    sets.push_back(trainer.Build());
+    if (has_books) all[test].set = trainer.Build();
+    const auto packing = TunePacking(files, profile);
+    if (!packing.ok()) return packing.status();
+    all[test].packing = *packing;
   }
-  return sets;
+  return all;
 }
 
 // Compares one decoded tensor with the original, [heads, tokens, channels], and puts it where attention reads
@@ -73,9 +93,10 @@ struct LayerBytes {
   uint64_t segments = 0;
 };
 
-absl::Status RunSample(const KvFile& file, const AttentionReference& reference, const Set& set, Trial* trial,
-                       std::vector<LayerBytes>* layers) {
-  SampleCoder coder(file, trial->profile);
+absl::Status RunSample(const KvFile& file, const AttentionReference& reference, const Training& training,
+                       Trial* trial, std::vector<LayerBytes>* layers) {
+  const Set& set = training.set;
+  SampleCoder coder(file, trial->profile, training.packing);
   std::vector<float> decoded(reference.original().size()), block_values;
   for (const SampleCoder::Block& block : coder.Blocks(set.get())) {
     const auto encoded = coder.Encode(block, set.get());
@@ -130,19 +151,20 @@ absl::StatusOr<Trial> RunTrial(const TrialData& data, const Profile& profile) {
         absl::StrCat("codec ", ToAbsl(CodecName(profile.codec)), " is not in this build"));
   }
   Trial trial{.profile = profile};
-  const auto sets = TrainSets(data.dataset, profile, &trial.trained_on_itself);
-  if (!sets.ok()) return sets.status();
+  const auto trainings = Train(data.dataset, profile, &trial.trained_on_itself);
+  if (!trainings.ok()) return trainings.status();
   std::vector<LayerBytes> layers(data.dataset.samples[0].layers);
   for (size_t i = 0; i < data.dataset.samples.size(); ++i) {
     const absl::Status status =
-        RunSample(data.dataset.samples[i], data.references[i], (*sets)[i], &trial, &layers);
+        RunSample(data.dataset.samples[i], data.references[i], (*trainings)[i], &trial, &layers);
     if (!status.ok()) {
       return absl::Status(status.code(),
                           absl::StrCat(ToAbsl(profile.Text()), " on ", data.dataset.name, ".",
                                        data.dataset.samples[i].sample, ": ", status.message()));
     }
   }
-  if ((*sets)[0] != nullptr) trial.codebook_bytes = (*sets)[0]->canonical_bytes().size();
+  const Set& set = (*trainings)[0].set;
+  if (set != nullptr) trial.codebook_bytes = set->canonical_bytes().size();
   trial.k.stored_bytes += static_cast<double>(trial.codebook_bytes) / 2;
   trial.v.stored_bytes += static_cast<double>(trial.codebook_bytes) / 2;
   trial.kv = trial.k;

@@ -6,8 +6,9 @@
 //   auto trial = RunTrial(data, profile);                        // StatusOr
 //   trial->kv.ratio_effective(); trial->attention.kv.RelativeL2();
 //
-// Books are trained as a daemon would have them, on other values: for each sample on all other samples of the
-// set, or, where there is one only, on itself (`trained_on_itself`).
+// Books are trained, and packings that the profile leaves open are chosen, as a daemon would have them, on
+// other values: for each sample on all other samples of the set, or, where there is one only, on itself
+// (`trained_on_itself`).
 #ifndef KVCOMPD_CLIENT_CTL_CODEC_TRIAL_H_
 #define KVCOMPD_CLIENT_CTL_CODEC_TRIAL_H_
 

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/ctl/sample_coder.h"
+#include "client/ctl/sample_packing.h"
 #include "codec/codec.h"
 #include "codec/float_format.h"
 
@@ -75,9 +76,9 @@ void CopyToCache(const LlamaConfig& config, ByteSpan values, uint32_t layer, Ten
 
 // All blocks of kv through the profile and into the cache, from first_token on. Adds what they take.
 absl::Status PassThrough(const LlamaConfig& config, const KvFile& kv, const Profile& profile,
-                         const codec::CodebookSet* set, uint32_t first_token, LlamaCache* cache,
-                         uint64_t* stored_bytes) {
-  SampleCoder coder(kv, profile);
+                         const codec::CodebookSet* set, const codec::PackkvChoices& packing,
+                         uint32_t first_token, LlamaCache* cache, uint64_t* stored_bytes) {
+  SampleCoder coder(kv, profile, packing);
   for (const SampleCoder::Block& block : coder.Blocks(set)) {
     const auto encoded = coder.Encode(block, set);
     if (!encoded.ok()) return encoded.status();
@@ -206,13 +207,13 @@ PerplexityLab::TextResult PerplexityLab::Compare(size_t text, std::vector<float>
 }
 
 absl::StatusOr<PerplexityLab::TextResult> PerplexityLab::RunPrefix(size_t text, const Profile& profile,
-                                                                   const Set& set) const {
+                                                                   const Training& training) const {
   const LlamaConfig& config = loaded_.model.config;
   const std::span<const uint16_t> all(loaded_.texts[text]);
   LlamaCache cache(config);
   uint64_t stored_bytes = 0;
-  const absl::Status status =
-      PassThrough(config, references_[text].kv, profile, set.get(), 0, &cache, &stored_bytes);
+  const absl::Status status = PassThrough(config, references_[text].kv, profile, training.set.get(),
+                                          training.packing, 0, &cache, &stored_bytes);
   if (!status.ok()) return status;
   cache.tokens = context_;
   TextResult result =
@@ -223,7 +224,7 @@ absl::StatusOr<PerplexityLab::TextResult> PerplexityLab::RunPrefix(size_t text, 
 }
 
 absl::StatusOr<PerplexityLab::TextResult> PerplexityLab::RunDecode(size_t text, const Profile& profile,
-                                                                   const Set& set) const {
+                                                                   const Training& training) const {
   const LlamaConfig& config = loaded_.model.config;
   const std::span<const uint16_t> all(loaded_.texts[text]);
   LlamaCache cache(config);
@@ -244,7 +245,8 @@ absl::StatusOr<PerplexityLab::TextResult> PerplexityLab::RunDecode(size_t text, 
     for (uint32_t t = 0; t < kBlock; ++t) block.token_ids[t] = all[first + t];
     CopyFromCache(config, &cache, first, &block);
     raw_bytes += block.kv.size();
-    const absl::Status status = PassThrough(config, block, profile, set.get(), first, &cache, &stored_bytes);
+    const absl::Status status = PassThrough(config, block, profile, training.set.get(), training.packing,
+                                            first, &cache, &stored_bytes);
     if (!status.ok()) return status;
   }
   TextResult result = Compare(text, std::move(predictions));
@@ -253,18 +255,22 @@ absl::StatusOr<PerplexityLab::TextResult> PerplexityLab::RunDecode(size_t text, 
   return result;
 }
 
-absl::StatusOr<std::vector<PerplexityLab::Set>> PerplexityLab::Train(const Profile& profile) const {
-  std::vector<Set> sets;
+absl::StatusOr<std::vector<PerplexityLab::Training>> PerplexityLab::Train(const Profile& profile) const {
+  std::vector<Training> trainings;
   for (const size_t parity : {0, 1}) {
+    std::vector<const KvFile*> files;
     codec::CodebookTrainer trainer(references_[0].kv.Descriptor(kBlock).Fingerprint(), profile);
     for (size_t i = 1 - parity; i < num_texts_; i += 2) {
       const auto histograms = SampleCoder(references_[i].kv, profile).CountCodes();
       if (!histograms.ok()) return histograms.status();
       histograms->AddTo(&trainer);
+      files.push_back(&references_[i].kv);
     }
-    sets.push_back(trainer.Build());
+    const auto packing = TunePacking(files, profile);
+    if (!packing.ok()) return packing.status();
+    trainings.push_back({trainer.Build(), *packing});
   }
-  return sets;
+  return trainings;
 }
 
 PerplexityRow PerplexityLab::Sum(const std::string& name, const std::vector<TextResult>& results,
@@ -314,18 +320,19 @@ absl::StatusOr<PerplexityRow> PerplexityLab::Measure(const Profile& profile) con
     return absl::FailedPreconditionError(
         absl::StrCat("codec ", ToAbsl(CodecName(profile.codec)), " is not in this build"));
   }
-  const auto sets = Train(profile);
-  if (!sets.ok()) return sets.status();
+  const auto trainings = Train(profile);
+  if (!trainings.ok()) return trainings.status();
   std::vector<TextResult> results(num_texts_);
   const absl::Status status = ForAll(num_texts_, ThreadsOf(options_), [&](size_t i) {
-    auto result = options_.mode == PerplexityMode::kPrefix ? RunPrefix(i, profile, (*sets)[i % 2])
-                                                           : RunDecode(i, profile, (*sets)[i % 2]);
+    auto result = options_.mode == PerplexityMode::kPrefix ? RunPrefix(i, profile, (*trainings)[i % 2])
+                                                           : RunDecode(i, profile, (*trainings)[i % 2]);
     if (!result.ok()) return result.status();
     results[i] = *std::move(result);
     return absl::OkStatus();
   });
   if (!status.ok()) return status;
-  return Sum(profile.Text(), results, (*sets)[0] == nullptr ? 0 : (*sets)[0]->canonical_bytes().size());
+  const codec::CodebookSet* const set = (*trainings)[0].set.get();
+  return Sum(profile.Text(), results, set == nullptr ? 0 : set->canonical_bytes().size());
 }
 
 }  // namespace kvcompd::client

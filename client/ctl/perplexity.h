@@ -25,6 +25,7 @@
 #include "client/kv_file.h"
 #include "codec/base/profile.h"
 #include "codec/codebook.h"
+#include "codec/packkv_tuner.h"
 
 namespace kvcompd::client {
 
@@ -75,15 +76,19 @@ class PerplexityLab {
     std::vector<double> nll;
     KvFile kv;  // of the context
   };
-  using Set = std::shared_ptr<const codec::CodebookSet>;
+  // What is known before a text is encoded.
+  struct Training {
+    std::shared_ptr<const codec::CodebookSet> set;  // null: the codec has none
+    codec::PackkvChoices packing;                   // where the profile leaves it open
+  };
 
   explicit PerplexityLab(const LoadedLlama& loaded, const PerplexityOptions& options);
   Reference RunReference(const std::vector<uint16_t>& text) const;
-  absl::StatusOr<TextResult> RunPrefix(size_t text, const Profile& profile, const Set& set) const;
-  absl::StatusOr<TextResult> RunDecode(size_t text, const Profile& profile, const Set& set) const;
+  absl::StatusOr<TextResult> RunPrefix(size_t text, const Profile& profile, const Training& training) const;
+  absl::StatusOr<TextResult> RunDecode(size_t text, const Profile& profile, const Training& training) const;
   TextResult Compare(size_t text, std::vector<float> logits) const;
-  // One set a parity of texts, trained on the other one; null where the codec has none.
-  absl::StatusOr<std::vector<Set>> Train(const Profile& profile) const;
+  // For each parity of texts, from the other one.
+  absl::StatusOr<std::vector<Training>> Train(const Profile& profile) const;
   PerplexityRow Sum(const std::string& name, const std::vector<TextResult>& results,
                     uint64_t set_bytes) const;
   KvFile EmptyKv(uint32_t tokens) const;

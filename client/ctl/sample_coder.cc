@@ -13,9 +13,10 @@ constexpr Tensor kTensors[] = {Tensor::kK, Tensor::kV};
 
 }  // namespace
 
-SampleCoder::SampleCoder(const KvFile& file, const Profile& profile)
+SampleCoder::SampleCoder(const KvFile& file, const Profile& profile, const codec::PackkvChoices& packing)
     : file_(file),
       profile_(profile),
+      packing_(packing),
       descriptor_(file.Descriptor(kBlockTokens)),
       fingerprint_(descriptor_.Fingerprint()),
       codec_(*codec::FindCodec(profile.codec)) {}
@@ -58,7 +59,7 @@ absl::StatusOr<std::string> SampleCoder::EncodeSegment(const Block& block, uint3
   if (!values.ok()) return values.status();
   const codec::SegmentShape shape = block.header.segment_shape(tensor);
   const codec::SegmentPlace place = block.header.place(layer, tensor);
-  codec::EncodeParams params{.profile = profile_};
+  codec::EncodeParams params{.profile = profile_, .packing = packing_.of(tensor)};
   if (set != nullptr) params.book = set->Find(place.layer, tensor);
   std::string out(codec::SegmentBound(shape, codec_), '\0');
   const MutableByteSpan room(reinterpret_cast<std::byte*>(out.data()), out.size());

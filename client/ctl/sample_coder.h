@@ -25,6 +25,7 @@
 #include "codec/codebook.h"
 #include "codec/codec.h"
 #include "codec/container.h"
+#include "codec/packkv_tuner.h"
 
 namespace kvcompd::client {
 
@@ -47,7 +48,8 @@ class SampleCoder {
   };
 
   // Precondition: the profile's codec is in this build.
-  SampleCoder(const KvFile& file, const Profile& profile);
+  // packing: for what the profile leaves open (sample_packing.h).
+  SampleCoder(const KvFile& file, const Profile& profile, const codec::PackkvChoices& packing = {});
 
   const Fingerprint& fingerprint() const { return fingerprint_; }
   // Blocks that name a set; null: the built-in one.
@@ -77,6 +79,7 @@ class SampleCoder {
  private:
   const KvFile& file_;
   const Profile profile_;
+  const codec::PackkvChoices packing_;
   const ModelDescriptor descriptor_;
   const Fingerprint fingerprint_;
   const codec::Codec& codec_;

@@ -10,8 +10,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/ctl/sample_coder.h"
+#include "client/ctl/sample_packing.h"
 #include "codec/base/crc32c.h"
 #include "codec/codebook.h"
+#include "codec/packkv_tuner.h"
 #include "codec/segment.h"
 
 namespace kvcompd::client {
@@ -80,6 +82,11 @@ class Codec final : public SpeedSubject {
       histograms->AddTo(&trainer);
     }
     set_ = trainer.Build();
+    std::vector<const KvFile*> files;
+    for (const KvFile& file : dataset.samples) files.push_back(&file);
+    const auto packing = TunePacking(files, params_.profile);
+    if (!packing.ok()) return packing.status();
+    packing_ = *packing;
     std::vector<std::string> encoded;
     for (size_t unit = 0; unit < units_->num_base(); ++unit) {
       Encode(0, unit);
@@ -110,6 +117,7 @@ class Codec final : public SpeedSubject {
       const codec::SegmentPlace place = base.header->place(base.layer, tensor);
       codec::EncodeParams params = params_;
       params.book = Book(place);
+      params.packing = packing_.of(tensor);
       const auto bytes = codec::EncodeSegment(codec_, place, shape, values.first(shape.raw_bytes()), params,
                                               &workspaces_[thread], out, nullptr);
       if (!bytes.ok()) {
@@ -155,6 +163,7 @@ class Codec final : public SpeedSubject {
   const codec::EncodeParams params_;
   const codec::Codec& codec_;
   std::shared_ptr<const codec::CodebookSet> set_;
+  codec::PackkvChoices packing_;
   std::vector<codec::Workspace> workspaces_;
   std::unique_ptr<EncodedRing> ring_;
 };

@@ -98,8 +98,17 @@ constexpr Option Named(std::string_view name, bool always = false) {
       always};
 }
 
-// A whole number out of a few. kOptional: 0 says that the option is not given.
-template <auto kField, const auto& kValues, bool kOptional = false>
+// What 0 says of a number: nothing that is allowed, that the option is not given, or its value "auto".
+enum class Zero { kRefused, kAbsent, kAuto };
+constexpr char kAuto[] = "auto";
+
+template <const auto& kValues, Zero kZero>
+std::string AllowedText() {
+  return absl::StrCat(absl::StrJoin(kValues, ", "), kZero == Zero::kAuto ? ", auto" : "");
+}
+
+// A whole number out of a few.
+template <auto kField, const auto& kValues, Zero kZero = Zero::kRefused>
 constexpr Option Number(std::string_view name, bool always = false) {
   using Field = std::remove_cvref_t<decltype(std::declval<Profile>().*kField)>;
   return {name,
@@ -109,24 +118,32 @@ constexpr Option Number(std::string_view name, bool always = false) {
               p->*kField = static_cast<Field>(value);
               return absl::OkStatus();
             }
-            return absl::InvalidArgumentError(
-                absl::StrCat(ToAbsl(option), "=", Quoted(text), ", allowed: ", absl::StrJoin(kValues, ", ")));
+            if (kZero == Zero::kAuto && text == kAuto) {
+              p->*kField = Field{0};
+              return absl::OkStatus();
+            }
+            return absl::InvalidArgumentError(absl::StrCat(ToAbsl(option), "=", Quoted(text),
+                                                           ", allowed: ", AllowedText<kValues, kZero>()));
           },
           [](std::string_view option, const Profile& p) -> absl::Status {
             const auto value = static_cast<uint32_t>(p.*kField);
-            if (kOptional && value == 0) return absl::OkStatus();
+            if (kZero != Zero::kRefused && value == 0) return absl::OkStatus();
             if (std::find(kValues.begin(), kValues.end(), value) != kValues.end()) return absl::OkStatus();
             return absl::InvalidArgumentError(
-                absl::StrCat(ToAbsl(option), " is ", value, ", allowed: ", absl::StrJoin(kValues, ", ")));
+                absl::StrCat(ToAbsl(option), " is ", value, ", allowed: ", AllowedText<kValues, kZero>()));
           },
-          [](const Profile& p) { return absl::StrCat(static_cast<uint32_t>(p.*kField)); }, always};
+          [](const Profile& p) {
+            const auto value = static_cast<uint32_t>(p.*kField);
+            return kZero == Zero::kAuto && value == 0 ? std::string(kAuto) : absl::StrCat(value);
+          },
+          always};
 }
 
 constexpr std::array<const char*, 2> kModes = {"fast", "dense"};
 constexpr std::array<const char*, 2> kKUnits = {"block", "channel"};
 constexpr std::array<const char*, 2> kVUnits = {"token", "block"};
 constexpr std::array<const char*, 2> kCoders = {"huffman", "rans"};
-constexpr std::array<const char*, 3> kRepacks = {"none", "median", "greedy"};
+constexpr std::array<const char*, 4> kRepacks = {"none", "median", "greedy", "auto"};
 constexpr std::array<uint32_t, 3> kBits = {2, 4, 8};
 constexpr std::array<uint32_t, 3> kGroups = {32, 64, 128};
 constexpr std::array<uint32_t, 4> kPacks = {4, 8, 16, 32};
@@ -135,7 +152,7 @@ constexpr std::array<uint32_t, 2> kSwitch = {0, 1};
 constexpr Option kLosslessOptions[] = {Named<&Profile::mode, kModes, 1>("mode", true)};
 constexpr Option kIntqOptions[] = {Number<&Profile::bits, kBits>("bits", true),
                                    Number<&Profile::group, kGroups>("group", true),
-                                   Number<&Profile::bits_v, kBits, true>("bits_v")};
+                                   Number<&Profile::bits_v, kBits, Zero::kAbsent>("bits_v")};
 constexpr Option kKvcompOptions[] = {Rel<&Profile::rel_k>("rel_k"),
                                      Rel<&Profile::rel_v>("rel_v"),
                                      Named<&Profile::k_unit, kKUnits, 1>("k_unit"),
@@ -144,7 +161,7 @@ constexpr Option kKvcompOptions[] = {Rel<&Profile::rel_k>("rel_k"),
                                      Named<&Profile::coder, kCoders, 1>("coder")};
 constexpr Option kPackkvOptions[] = {Rel<&Profile::rel_k>("rel_k"), Rel<&Profile::rel_v>("rel_v"),
                                      Named<&Profile::repack, kRepacks, 0>("repack"),
-                                     Number<&Profile::pack, kPacks>("pack")};
+                                     Number<&Profile::pack, kPacks, Zero::kAuto>("pack")};
 
 struct Grammar {
   CodecId codec;
@@ -206,6 +223,11 @@ absl::Status SetOptions(const Grammar& grammar, std::string_view text, Profile* 
 std::string_view CodecName(CodecId id) {
   const Grammar* const grammar = FindGrammar(id);
   return grammar == nullptr ? "unknown" : grammar->name;
+}
+
+std::string_view RepackName(Repack repack) {
+  const auto i = static_cast<size_t>(repack);
+  return i < kRepacks.size() ? kRepacks[i] : "unknown";
 }
 
 Profile Profile::Of(CodecId codec) {

@@ -16,8 +16,10 @@
 //             v_unit=token|block (token)  one scale of V a token, or one a tile group
 //             coder=huffman|rans (huffman) entropy coder of the codes
 //   packkv    rel_k, rel_v as of kvcomp (0.1, 0.2)   relative to the token's range
-//             repack=none|median|greedy (none)  order of the tokens of a tile group
-//             pack=4|8|16|32     (16)     tokens of a channel that share a width
+//             repack=none|median|greedy|auto (none)  order of the tokens of a tile group
+//             pack=4|8|16|32|auto (16)    tokens of a channel that share a width
+//             auto: what a sample says is smallest, for K and V each (codec/packkv_tuner.h); the default
+//             where nothing is known
 //
 // The canonical text (FORMAT.md, "Profile") has the options in the order above, the first two always (of raw
 // none) and the others only where they are not at their defaults, numbers in the shortest form that parses
@@ -44,7 +46,16 @@ enum class LosslessMode : uint8_t { kFast = 1, kDense = 2 };
 enum class KUnit : uint8_t { kBlock = 1, kChannel = 2 };
 enum class VUnit : uint8_t { kToken = 1, kBlock = 2 };
 enum class Coder : uint8_t { kHuffman = 1, kRans = 2 };
-enum class Repack : uint8_t { kNone = 0, kMedian = 1, kGreedy = 2 };
+enum class Repack : uint8_t { kNone = 0, kMedian = 1, kGreedy = 2, kAuto = 3 };  // kAuto: in profiles only
+std::string_view RepackName(Repack repack);
+
+// How packkv lays out one tile group.
+struct PackkvSetting {
+  Repack repack = Repack::kNone;  // not kAuto
+  uint32_t pack = 16;
+
+  friend bool operator==(const PackkvSetting&, const PackkvSetting&) = default;
+};
 
 struct Profile {
   CodecId codec = CodecId::kRaw;
@@ -59,9 +70,10 @@ struct Profile {
   VUnit v_unit = VUnit::kToken;             // kvcomp
   Coder coder = Coder::kHuffman;            // kvcomp
   Repack repack = Repack::kNone;            // packkv
-  uint32_t pack = 16;                       // packkv
+  uint32_t pack = 16;                       // packkv; 0: auto
 
   static constexpr size_t kMaxTextBytes = 512;
+  static constexpr uint32_t kAutoPack = 0;
 
   // The codec with its options at their defaults.
   static Profile Of(CodecId codec);
@@ -74,6 +86,14 @@ struct Profile {
   double rel(Tensor t) const { return t == Tensor::kK ? rel_k : rel_v; }
   uint32_t bits_of(Tensor t) const { return t == Tensor::kV && bits_v != 0 ? bits_v : bits; }
   bool lossless() const { return codec == CodecId::kRaw || codec == CodecId::kLossless; }
+  // Whether packkv's repack or pack is auto.
+  bool packing_is_auto() const {
+    return codec == CodecId::kPackkv && (repack == Repack::kAuto || pack == kAutoPack);
+  }
+  // packkv: the setting that stands here, with `chosen` for what is auto.
+  PackkvSetting Packing(const PackkvSetting& chosen = {}) const {
+    return {repack == Repack::kAuto ? chosen.repack : repack, pack == kAutoPack ? chosen.pack : pack};
+  }
   // Largest |x-y| relative to the unit's range that the profile allows; 0: bit-exact.
   double ErrorBound(Tensor t) const;
   double ErrorBound() const;  // the larger of K and V

@@ -1,9 +1,12 @@
 #include "server/service/block_encoder.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/ops/logging.h"
 
 namespace kvcompd::server {
 namespace {
@@ -20,7 +23,9 @@ BlockEncoder::BlockEncoder(std::shared_ptr<Namespace> ns, const BlockKey& key, c
       profile_(profile),
       codec_(codec::FindCodec(profile.codec)),
       executor_(executor),
-      codebooks_(ns_->codebooks().Current(profile)) {
+      codebooks_(ns_->codebooks().Current(profile)),
+      packing_(ns_->packing(profile)),
+      packing_choices_(packing_ == nullptr ? codec::PackkvChoices() : packing_->choices()) {
   const AttentionGroup& group = *ns_->descriptor().FindGroup(shard.group);
   header_.fingerprint = ns_->fingerprint();
   header_.key = key;
@@ -66,6 +71,24 @@ MutableByteSpan BlockEncoder::AssemblyArea(MutableByteSpan memory) const {
   return memory.subspan(assembly_offset_, segment_raw_bytes(next_segment_));
 }
 
+void BlockEncoder::OfferGroups(const codec::SegmentShape& shape, ByteSpan values, codec::Workspace* ws) {
+  if (shape.dtype == DType::kOpaque) return;  // never packed
+  // What is left of a shorter block packs otherwise than most groups.
+  const uint32_t whole = std::min(kTileTokens, ns_->descriptor().tokens_per_block);
+  for (uint32_t g = 0; g < shape.groups(); ++g) {
+    const codec::GroupShape group = shape.group(g);
+    if (group.tokens < whole) continue;
+    const std::byte* const first = values.data() + uint64_t{g} * kTileTokens * group.row_bytes();
+    const auto outcome = packing_->Offer(group, first, uint64_t{shape.tokens} * group.row_bytes(), ws);
+    if (!outcome.has_value()) continue;
+    spdlog::info(
+        "packing chosen tenant={} name={} profile={} tensor={} repack={} pack={} saved_bytes={} of_bytes={}",
+        LogValue(ns_->tenant()), LogValue(ns_->name()), LogValue(header_.profile), TensorName(group.tensor),
+        RepackName(outcome->setting.repack), outcome->setting.pack,
+        outcome->default_bytes - outcome->stored_bytes, outcome->default_bytes);
+  }
+}
+
 absl::Status BlockEncoder::EncodeNext(MutableByteSpan memory, codec::Workspace& ws) {
   if (complete()) return absl::FailedPreconditionError("all segments of the block are there already");
   if (next_segment_ == 0) {
@@ -80,6 +103,8 @@ absl::Status BlockEncoder::EncodeNext(MutableByteSpan memory, codec::Workspace& 
   codec::EncodeParams params;
   params.profile = profile_;
   params.book = codebooks_ == nullptr ? nullptr : codebooks_->Find(place.layer, place.tensor);
+  params.packing = packing_choices_.of(place.tensor);
+  if (packing_ != nullptr && !params.packing.has_value()) OfferGroups(ShapeOf(s), AssemblyArea(memory), &ws);
   std::vector<uint32_t> histogram(codec::kMaxSymbols);
   codec::EncodeStats stats;
   stats.histogram = &histogram;

@@ -18,7 +18,10 @@
 
 #include "absl/status/statusor.h"
 #include "codec/container.h"
+#include "codec/packkv_tuner.h"
+#include "codec/segment.h"
 #include "codec/tile_group_executor.h"
+#include "server/store/packing_tuner.h"
 #include "server/store/store.h"
 
 namespace kvcompd::server {
@@ -55,12 +58,16 @@ class BlockEncoder {
 
  private:
   codec::SegmentShape ShapeOf(uint32_t s) const;
+  // Lets the namespace sample the groups of a segment.
+  void OfferGroups(const codec::SegmentShape& shape, ByteSpan values, codec::Workspace* ws);
 
   const std::shared_ptr<Namespace> ns_;
   const Profile profile_;
   const codec::Codec* codec_;
   codec::TileGroupExecutor* const executor_;
   std::shared_ptr<const codec::CodebookSet> codebooks_;
+  const std::shared_ptr<PackingTuner> packing_;  // null: nothing is open
+  const codec::PackkvChoices packing_choices_;   // of the whole block
   codec::BlockHeader header_;
   uint64_t assembly_offset_ = 0;
   uint64_t assembly_bytes_ = 0;

@@ -102,7 +102,16 @@ absl::Status Namespace::SetProfile(const Profile& profile) {
                                                       policy_.max_error));
   }
   policy_.profile = profile;
+  packing_ = nullptr;
   return absl::OkStatus();
+}
+
+std::shared_ptr<PackingTuner> Namespace::packing(const Profile& profile) {
+  if (!profile.packing_is_auto()) return nullptr;
+  MutexLock lock(&mutex_);
+  if (policy_.profile != profile) return nullptr;
+  if (packing_ == nullptr) packing_ = std::make_shared<PackingTuner>(profile);
+  return packing_;
 }
 
 }  // namespace kvcompd::server

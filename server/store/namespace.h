@@ -1,4 +1,5 @@
-// Namespace: tenant + fingerprint, with its mutable policy, its account of bytes and its codebooks.
+// Namespace: tenant + fingerprint, with its mutable policy, its account of bytes, its codebooks and its
+// packing.
 //
 // Made and found by NamespaceTable; read by the service. Thread-safe. It stays for as long as anybody holds
 // it or a slot is charged to it.
@@ -20,6 +21,7 @@
 #include "codec/base/mutex.h"
 #include "codec/base/profile.h"
 #include "server/store/codebook_registry.h"
+#include "server/store/packing_tuner.h"
 
 namespace kvcompd::server {
 
@@ -64,6 +66,9 @@ class Namespace {
   // FAILED_PRECONDITION where the profile's bound is over policy.max_error.
   absl::Status SetProfile(const Profile& profile);
   CodebookRegistry& codebooks() { return codebooks_; }
+  // Finds the packing of new blocks of this profile; SetProfile makes it begin anew. Null where the profile
+  // leaves nothing open, or is no longer the policy's.
+  std::shared_ptr<PackingTuner> packing(const Profile& profile);
 
   // Of the policy, without copying it.
   uint64_t quota_bytes() const;
@@ -105,6 +110,7 @@ class Namespace {
   const Fingerprint fingerprint_;
   mutable Mutex mutex_;
   NamespacePolicy policy_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<PackingTuner> packing_ ABSL_GUARDED_BY(mutex_);  // of policy_.profile; null: not yet used
   CodebookRegistry codebooks_;
   Account account_;
 };

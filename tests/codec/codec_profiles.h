@@ -24,6 +24,7 @@ inline constexpr const char* kSuiteProfiles[] = {
     "packkv:rel_k=0.1,rel_v=0.2",
     "packkv:rel_k=0.005,rel_v=0.05,repack=median,pack=4",
     "packkv:rel_k=0.2,rel_v=0.2,repack=greedy,pack=32",
+    "packkv:rel_k=0.1,rel_v=0.2,repack=auto,pack=auto",
 };
 
 // A name that gtest takes.

@@ -274,7 +274,7 @@ TEST(FormatDocTest, ProfilesInTheTextAreCanonical) {
     EXPECT_EQ(Profile::Parse(profile).value().Text(), profile);
     ++profiles;
   }
-  EXPECT_EQ(profiles, 10);
+  EXPECT_EQ(profiles, 11);
 }
 
 TEST(FormatDocTest, KeyVectors) {

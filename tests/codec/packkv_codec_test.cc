@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -255,6 +256,45 @@ TEST(PackkvCodecTest, AnOrderIsWrittenOnlyWhereItPays) {
   }
   EXPECT_GT(moved, 0);
   EXPECT_GT(kept, 0);
+}
+
+class PackkvAutoTest : public ::testing::Test {
+ protected:
+  absl::StatusOr<EncodedGroup> Encode(const char* profile,
+                                      std::optional<PackkvSetting> packing = std::nullopt) const {
+    return EncodeGroup(codec_, shape_, values_, {.profile = *Profile::Parse(profile), .packing = packing});
+  }
+  static constexpr PackkvSetting kGreedy8{Repack::kGreedy, 8};
+
+  const PackkvCodec codec_{};
+  const GroupShape shape_{DType::kBf16, Tensor::kV, 2, 64, 128};
+  const std::string values_ = SyntheticKv(shape_.dtype, shape_.tensor, 2, 64, 128, 4);
+};
+
+TEST_F(PackkvAutoTest, WithoutAChoiceItIsTheDefaults) {
+  EXPECT_EQ(*Encode("packkv:repack=auto,pack=auto"), *Encode("packkv:repack=none,pack=16"));
+  EXPECT_EQ(*Encode("packkv:repack=auto,pack=8"), *Encode("packkv:repack=none,pack=8"));
+  EXPECT_EQ(*Encode("packkv:repack=greedy,pack=auto"), *Encode("packkv:repack=greedy,pack=16"));
+}
+
+TEST_F(PackkvAutoTest, WithAChoiceItIsThatSetting) {
+  const EncodedGroup greedy8 = *Encode("packkv:repack=greedy,pack=8");
+  ASSERT_FALSE(greedy8 == *Encode("packkv:repack=none,pack=16"));
+  EXPECT_EQ(*Encode("packkv:repack=auto,pack=auto", kGreedy8), greedy8);
+  EXPECT_EQ(*Encode("packkv:repack=auto,pack=4", kGreedy8), *Encode("packkv:repack=greedy,pack=4"));
+  EXPECT_EQ(*Encode("packkv:repack=median,pack=auto", kGreedy8), *Encode("packkv:repack=median,pack=8"));
+}
+
+TEST_F(PackkvAutoTest, AChoiceDoesNothingWhereTheProfileSaysAll) {
+  EXPECT_EQ(*Encode("packkv:repack=none,pack=16", kGreedy8), *Encode("packkv:repack=none,pack=16"));
+}
+
+TEST_F(PackkvAutoTest, RefusesAChoiceThatIsNone) {
+  for (const PackkvSetting& bad :
+       {PackkvSetting{Repack::kAuto, 8}, PackkvSetting{Repack::kNone, 0}, PackkvSetting{Repack::kNone, 7}}) {
+    EXPECT_EQ(Encode("packkv:repack=auto,pack=auto", bad).status().code(),
+              absl::StatusCode::kInvalidArgument);
+  }
 }
 
 class PackkvHeaderTest : public ::testing::Test {

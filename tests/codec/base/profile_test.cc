@@ -31,6 +31,9 @@ TEST(ProfileTest, CanonicalTextLeavesDefaultsOut) {
       {"intq:bits_v=2,group=128", "intq:bits=4,group=128,bits_v=2"},
       {"packkv", "packkv:rel_k=0.1,rel_v=0.2"},
       {"packkv:pack=8,repack=greedy,rel_k=0.05", "packkv:rel_k=0.05,rel_v=0.2,repack=greedy,pack=8"},
+      {"packkv:pack=auto,repack=auto", "packkv:rel_k=0.1,rel_v=0.2,repack=auto,pack=auto"},
+      {"packkv:repack=auto,pack=8", "packkv:rel_k=0.1,rel_v=0.2,repack=auto,pack=8"},
+      {"packkv:repack=none,pack=auto", "packkv:rel_k=0.1,rel_v=0.2,pack=auto"},
   };
   for (const auto& [text, canonical] : kCases) {
     const auto profile = Profile::Parse(text);
@@ -64,7 +67,13 @@ TEST(ProfileTest, RejectsAndSaysWhy) {
       {"intq:bits=3", "2, 4, 8"},
       {"intq:bits=04", "2, 4, 8"},
       {"intq:group=16", "32, 64, 128"},
-      {"packkv:pack=64", "4, 8, 16, 32"},
+      {"packkv:pack=64", "4, 8, 16, 32, auto"},
+      {"packkv:pack=0", "4, 8, 16, 32, auto"},
+      {"packkv:pack=Auto", "4, 8, 16, 32, auto"},
+      {"packkv:repack=Auto", "none, median, greedy, auto"},
+      {"packkv:rel_k=auto", "no number"},
+      {"intq:bits=auto", "2, 4, 8"},
+      {"intq:bits_v=0", "2, 4, 8"},
       {"packkv:rel_k=0.6", "0.005 to 0.5"},
       {"lossless:mode=Fast", "fast, dense"},
       {"lossless:", "name=value"},
@@ -125,6 +134,22 @@ TEST(ProfileTest, ErrorBounds) {
   EXPECT_EQ(Profile::Parse("packkv")->ErrorBound(), 0.1);
 }
 
+TEST(ProfileTest, PackingTakesAChoiceOnlyForWhatIsAuto) {
+  const PackkvSetting chosen{Repack::kMedian, 4};
+  const auto packing = [&](const char* text) { return Profile::Parse(text)->Packing(chosen); };
+  EXPECT_EQ(packing("packkv:repack=auto,pack=auto"), chosen);
+  EXPECT_EQ(packing("packkv:repack=auto,pack=8"), (PackkvSetting{Repack::kMedian, 8}));
+  EXPECT_EQ(packing("packkv:repack=greedy,pack=auto"), (PackkvSetting{Repack::kGreedy, 4}));
+  EXPECT_EQ(packing("packkv:repack=greedy,pack=8"), (PackkvSetting{Repack::kGreedy, 8}));
+  EXPECT_EQ(Profile::Parse("packkv:repack=auto,pack=auto")->Packing(), (PackkvSetting{Repack::kNone, 16}));
+  EXPECT_TRUE(Profile::Parse("packkv:repack=auto")->packing_is_auto());
+  EXPECT_TRUE(Profile::Parse("packkv:pack=auto")->packing_is_auto());
+  EXPECT_FALSE(Profile::Parse("packkv:repack=greedy,pack=8")->packing_is_auto());
+  Profile other = *Profile::Parse("packkv:pack=auto");
+  other.codec = CodecId::kKvcomp;
+  EXPECT_FALSE(other.packing_is_auto());
+}
+
 TEST(ProfileTest, ValidateChecksWhatParseWouldNotMake) {
   Profile p;
   p.codec = CodecId::kKvcomp;
@@ -132,6 +157,12 @@ TEST(ProfileTest, ValidateChecksWhatParseWouldNotMake) {
   EXPECT_EQ(p.Validate().code(), absl::StatusCode::kInvalidArgument);
   p.rel_v = 0.1;
   p.k_unit = static_cast<KUnit>(0);
+  EXPECT_EQ(p.Validate().code(), absl::StatusCode::kInvalidArgument);
+  p = *Profile::Parse("packkv");
+  p.repack = static_cast<Repack>(4);
+  EXPECT_EQ(p.Validate().code(), absl::StatusCode::kInvalidArgument);
+  p.repack = Repack::kAuto;
+  p.pack = 7;
   EXPECT_EQ(p.Validate().code(), absl::StatusCode::kInvalidArgument);
   p.codec = static_cast<CodecId>(77);
   EXPECT_EQ(p.Validate().code(), absl::StatusCode::kUnimplemented);

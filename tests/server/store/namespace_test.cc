@@ -26,6 +26,23 @@ TEST(NamespaceTest, SetProfileKeepsTheCeiling) {
   EXPECT_EQ(ns.policy().profile.rel_v, 0.1);
 }
 
+TEST(NamespaceTest, PackingIsOfThePolicysProfileAndBeginsAnewWithIt) {
+  const Profile open = Profile::Parse("packkv:repack=auto").value();
+  Namespace ns("t", "n", TestModel(), {.profile = open});
+  const auto first = ns.packing(open);
+  ASSERT_NE(first, nullptr);
+  EXPECT_EQ(ns.packing(open), first);
+  EXPECT_EQ(ns.packing(Profile::Parse("packkv").value()), nullptr);
+  const Profile other = Profile::Parse("packkv:pack=auto").value();
+  EXPECT_EQ(ns.packing(other), nullptr);
+  ASSERT_TRUE(ns.SetProfile(other).ok());
+  EXPECT_EQ(ns.packing(open), nullptr);
+  EXPECT_NE(ns.packing(other), nullptr);
+  ASSERT_TRUE(ns.SetProfile(open).ok());
+  EXPECT_NE(ns.packing(open), nullptr);
+  EXPECT_NE(ns.packing(open), first);
+}
+
 TEST(NamespaceTableTest, RegistersOnceAndAttachesByNameOrModel) {
   Metrics metrics;
   NamespaceTable table(10, &metrics);
