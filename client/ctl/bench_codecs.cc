@@ -118,7 +118,7 @@ std::vector<Profile> DefaultCodecProfiles() {
   AddText("packkv:rel_k=0.1,rel_v=0.2,repack=auto,pack=auto", &profiles);
   for (const double rel_k : {0.02, 0.03, 0.045, 0.065, 0.09, 0.13, 0.18, 0.25, 0.35, 0.5}) {
     for (const double factor : {1.0, 1.4, 2.0}) {
-      for (const char* repack : {"none", "greedy"}) {
+      for (const char* repack : {"none", "auto,pack=auto"}) {
         const double rel_v = rel_k * factor;
         if (rel_v <= 0.5) {
           AddText(absl::StrCat("packkv:rel_k=", rel_k, ",rel_v=", rel_v, ",repack=", repack), &profiles);

@@ -34,9 +34,10 @@ constexpr const char* kDefaultProfiles[] = {
     "kvcomp:rel_k=0.2,rel_v=0.3",
     "kvcomp:rel_k=0.1,rel_v=0.1,k_unit=channel",
     "kvcomp:rel_k=0.2,rel_v=0.2,k_unit=channel",
+    "kvcomp:rel_k=0.1,rel_v=0.15,v_unit=block,coder=rans",
     "packkv:rel_k=0.03,rel_v=0.06",
     "packkv:rel_k=0.1,rel_v=0.2",
-    "packkv:rel_k=0.1,rel_v=0.2,repack=greedy",
+    "packkv:rel_k=0.1,rel_v=0.2,repack=auto,pack=auto",
 };
 
 struct ModelRows {
