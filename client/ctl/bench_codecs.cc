@@ -7,6 +7,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "codec/codec.h"
 
@@ -101,10 +102,12 @@ std::vector<Profile> DefaultCodecProfiles() {
   }
   AddText("intq:bits=8,group=32,bits_v=4", &profiles);
   AddText("intq:bits=4,group=32,bits_v=2", &profiles);
-  // V bears a coarser step than K: 1 to 2 times.
+  // V bears a coarser step than K: 1 to 2 times, of the smaller range that a token has.
   for (const char* more : {"", ",k_unit=channel", ",v_unit=block", ",v_unit=block,coder=rans"}) {
     for (const double rel_k : {0.02, 0.03, 0.045, 0.065, 0.09, 0.13, 0.18, 0.25, 0.35, 0.5}) {
-      for (const double factor : {1.0, 1.4, 2.0}) {
+      const bool token = !absl::StrContains(more, "v_unit=block");
+      for (const double factor : {0.7, 1.0, 1.4, 2.0}) {
+        if (factor == (token ? 0.7 : 2.0)) continue;
         const double rel_v = rel_k * factor;
         if (rel_v <= 0.5) AddText(absl::StrCat("kvcomp:rel_k=", rel_k, ",rel_v=", rel_v, more), &profiles);
       }
