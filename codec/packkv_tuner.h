@@ -34,7 +34,7 @@ class PackkvTuner {
  public:
   // Groups of a tensor that make its choice. Settings differ by several percent of bytes where it matters,
   // and the same one leads in most groups; eight, of as many layers, outvote the few others. Each costs some
-  // 25 encodes, so more would rather delay the choice than better it.
+  // 22 encodes, so more would rather delay the choice than better it.
   static constexpr uint32_t kGroups = 8;
   // A setting that takes longer has to save more than this of the bytes.
   static constexpr uint64_t kNearTiePercent = 1;
