@@ -87,6 +87,7 @@ absl::StatusOr<std::vector<Trial>> RunTrials(const TrialData& data, const std::v
   for (std::thread& thread : others) thread.join();
   if (!failure.ok()) return failure;
   std::vector<Trial> out;
+  out.reserve(trials.size());
   for (std::optional<Trial>& trial : trials) out.push_back(*std::move(trial));
   return out;
 }
