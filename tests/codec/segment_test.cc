@@ -24,7 +24,7 @@ MutableByteSpan Writable(std::string& s) { return std::as_writable_bytes(std::sp
 
 // One segment, its place and its values.
 struct Sample {
-  explicit Sample(BlockSpec spec, Tensor tensor = Tensor::kK)
+  explicit Sample(const BlockSpec& spec, Tensor tensor = Tensor::kK)
       : header(SampleHeader(spec)), shape(header.segment_shape(tensor)), place(header.place(0, tensor)) {
     values = SampleValues(shape, spec.seed);
     bytes = SampleSegment(header, 0, tensor, values);

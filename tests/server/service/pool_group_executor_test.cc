@@ -84,6 +84,7 @@ TEST(PoolGroupExecutorTest, EveryJobRunsOnceWithItsThreadsWorkspace) {
         for (uint32_t i = 0; i < kJobs; ++i) EXPECT_EQ(runs[call * kJobs + i], 1) << "when Run() returned";
       }));
     }
+    pool.Shutdown();  // before the executor that its jobs call goes
   }
   for (const std::atomic<int>& n : runs) EXPECT_EQ(n, 1);
   for (const auto& [thread, of_thread] : workspaces) EXPECT_EQ(of_thread.size(), 1u);

@@ -42,6 +42,7 @@ TEST_F(SharingTest, ALongReadGivesWayAfterEveryWindow) {
   Restart(options);
   const std::string ns = Open();
   std::vector<int> blocks;
+  blocks.reserve(40);
   for (int b = 0; b < 40; ++b) blocks.push_back(b);
   ASSERT_TRUE(Put({.ns = ns, .blocks = blocks}).ok());  // 40 x 48 KiB
 
@@ -190,6 +191,7 @@ TEST_F(SharingTest, AReaderThatTricklesIsEndedAtLast) {
   Restart(options);
   const std::string ns = Open();
   std::vector<int> blocks;
+  blocks.reserve(60);
   for (int b = 0; b < 60; ++b) blocks.push_back(b);
   ASSERT_TRUE(Put({.ns = ns, .blocks = blocks}).ok());
   v1::GetRequest request = GetOf(ns, blocks);
@@ -272,6 +274,7 @@ TEST_F(SharingTest, ReadsCountAgainstTheLeaseQuota) {
   const uint64_t block_bytes = 4 * 4 * 64 * (16 + 8) * 2;
   const int fit = static_cast<int>(quota / (block_bytes + 4096));
   std::vector<int> blocks;
+  blocks.reserve(static_cast<size_t>(fit) + 2);
   for (int b = 0; b < fit + 2; ++b) blocks.push_back(b);
   ASSERT_TRUE(Put({.ns = ns, .blocks = blocks}).ok());
   const Got got = Get(GetOf(ns, blocks));

@@ -112,6 +112,8 @@ TEST_F(HeldPoolTest, HelpIsTakenByIdleThreadsOnly) {
   EXPECT_EQ(pool_.stats().queued_writes, 0u);
   EXPECT_EQ(pool_.stats().rejected, 0u);
   EXPECT_EQ(Run(), "");
+  // A refusal leaves the job where it was.
+  // NOLINTNEXTLINE(bugprone-use-after-move)
   EXPECT_FALSE(pool_.SubmitWhereIdle(Priority::kWrite, std::move(job))) << "shut down";
 }
 
@@ -162,6 +164,7 @@ TEST(WorkerPoolTest, ManySubmittersLoseNothing) {
   std::atomic<int> accepted{0};
   WorkerPool pool({.threads = 2, .max_queued = 8});
   std::vector<std::thread> submitters;
+  submitters.reserve(3);
   for (int t = 0; t < 3; ++t) {
     submitters.emplace_back([&, t] {
       for (int i = 0; i < 2000; ++i) {

@@ -51,6 +51,7 @@ TEST_F(PackingTunerTest, ThreadsMakeOneChoice) {
   constexpr int kThreads = 4;
   std::atomic<int> outcomes{0};
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&] {
       codec::Workspace ws;

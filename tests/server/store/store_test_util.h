@@ -73,7 +73,7 @@ class StoreTest : public testing::Test {
     store_ = std::make_unique<Store>(options, &clock_, &metrics_);
     ns_ = Open("model");
   }
-  std::shared_ptr<Namespace> Open(const std::string& name, NamespacePolicy policy = {},
+  std::shared_ptr<Namespace> Open(const std::string& name, const NamespacePolicy& policy = {},
                                   const std::string& tenant = "tenant") {
     auto opened = store_->OpenNamespace(tenant, name, TestModel(name), policy);
     EXPECT_TRUE(opened.ok()) << opened.status();
