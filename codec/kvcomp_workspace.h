@@ -9,14 +9,13 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <new>
 #include <span>
-#include <type_traits>
 
 #include "codec/codec.h"
 #include "codec/quantizer.h"
 #include "codec/rans.h"
 #include "codec/simd/huffman_streams.h"
+#include "codec/workspace_arena.h"
 
 namespace kvcompd::codec {
 
@@ -36,36 +35,20 @@ struct KvcompWorkspace {
   std::span<uint8_t> finite;     // [heads]
 
   static uint64_t Bytes(const GroupShape& shape) {
-    Arena arena{nullptr, 0};
+    WorkspaceArena arena;
     Layout(shape, &arena);
-    return arena.used + kAlignment;
+    return arena.bytes();
   }
   // workspace: at least Bytes(shape), any alignment.
   static KvcompWorkspace Carve(const GroupShape& shape, MutableByteSpan workspace) {
-    const auto misaligned = reinterpret_cast<uintptr_t>(workspace.data()) % kAlignment;
-    Arena arena{workspace.data() + (misaligned ? kAlignment - misaligned : 0), 0};
+    WorkspaceArena arena(workspace);
     return Layout(shape, &arena);
   }
 
  private:
-  static constexpr uint64_t kAlignment = 64;
   static constexpr uint64_t kVectorBytes = 64;  // kernels read whole vectors at the end of a row
 
-  struct Arena {
-    std::byte* begin;  // null: only counts
-    uint64_t used;
-
-    template <typename T>
-    std::span<T> Take(uint64_t n) {
-      std::byte* const at = begin ? begin + used : nullptr;
-      used += (n * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
-      // The workspace's bytes hold objects of these types without a constructor, which would set them all.
-      static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);
-      return at ? std::span<T>(std::launder(reinterpret_cast<T*>(at)), n) : std::span<T>();
-    }
-  };
-
-  static KvcompWorkspace Layout(const GroupShape& shape, Arena* arena) {
+  static KvcompWorkspace Layout(const GroupShape& shape, WorkspaceArena* arena) {
     const uint64_t units = std::max(shape.tokens, shape.channels);
     const uint64_t values = uint64_t{shape.tokens} * shape.channels;
     KvcompWorkspace ws;
@@ -86,7 +69,7 @@ struct KvcompWorkspace {
     ws.approx = arena->Take<float>(shape.channels);
     ws.rounded = arena->Take<float>(shape.channels);
     ws.decoded = arena->Take<std::byte>(shape.tile_bytes());
-    ws.codes = arena->Take<uint8_t>(values + kVectorBytes).first(arena->begin ? values : 0);
+    ws.codes = arena->Take<uint8_t>(values + kVectorBytes).first(arena->counts_only() ? 0 : values);
     ws.streams = arena->Take<std::byte>(HuffmanScratchBytes(shape.tile_bytes(), values));
     ws.symbols = arena->Take<uint8_t>(values + kVectorBytes);
     ws.words = arena->Take<std::byte>(RansWorkspaceBytes(static_cast<uint32_t>(values)));

@@ -9,12 +9,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <type_traits>
 
 #include "codec/codec.h"
 #include "codec/packkv_order.h"
 #include "codec/quantizer.h"
 #include "codec/simd/strip_bits.h"
+#include "codec/workspace_arena.h"
 
 namespace kvcompd::codec {
 
@@ -41,35 +41,18 @@ struct PackkvWorkspace {
   std::span<uint8_t> low, high;  // [stride]
 
   static uint64_t Bytes(const GroupShape& shape) {
-    Arena arena{nullptr, 0};
+    WorkspaceArena arena;
     Layout(shape, &arena);
-    return arena.used + kAlignment;
+    return arena.bytes();
   }
   // workspace: at least Bytes(shape), any alignment.
   static PackkvWorkspace Carve(const GroupShape& shape, MutableByteSpan workspace) {
-    const auto misaligned = reinterpret_cast<uintptr_t>(workspace.data()) % kAlignment;
-    Arena arena{workspace.data() + (misaligned ? kAlignment - misaligned : 0), 0};
+    WorkspaceArena arena(workspace);
     return Layout(shape, &arena);
   }
 
  private:
-  static constexpr uint64_t kAlignment = 64;
-
-  struct Arena {
-    std::byte* begin;  // null: only counts
-    uint64_t used;
-
-    template <typename T>
-    std::span<T> Take(uint64_t n) {
-      std::byte* const at = begin ? begin + used : nullptr;
-      used += (n * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
-      // The memory holds such objects as it is, whatever their values; constructors cost a decode 2 %.
-      static_assert(std::is_trivially_destructible_v<T> && std::is_trivially_copyable_v<T>);
-      return at ? std::span<T>(reinterpret_cast<T*>(at), n) : std::span<T>();
-    }
-  };
-
-  static PackkvWorkspace Layout(const GroupShape& shape, Arena* arena) {
+  static PackkvWorkspace Layout(const GroupShape& shape, WorkspaceArena* arena) {
     const uint64_t stride = StripStride(shape.channels), heads = shape.heads;
     PackkvWorkspace ws;
     ws.units.divisor = arena->Take<float>(kTileTokens).data();

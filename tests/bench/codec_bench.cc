@@ -13,6 +13,7 @@
 #include "codec/base/profile.h"
 #include "codec/codec.h"
 #include "codec/segment.h"
+#include "tests/bench/fail.h"
 #include "tests/codec/kv_samples.h"
 
 namespace kvcompd::codec {
@@ -57,7 +58,7 @@ void Encode(benchmark::State& state, const Case& c) {
     const auto in = AsBytes(values).subspan(i * one.size(), one.size());
     const auto to = MutableByteSpan(out).subspan(i * bound, bound);
     if (!EncodeSegment(codec, c.place(), c.shape(), in, params, &ws, to, &stats).ok()) {
-      return state.SkipWithError("encode failed");
+      return kvcompd::testing::Fail(state, "encode failed");
     }
     i = i + 1 == c.copies() ? 0 : i + 1;
   }
@@ -72,7 +73,7 @@ void Decode(benchmark::State& state, const Case& c) {
   Workspace ws;
   const auto bytes = EncodeSegment(codec, c.place(), c.shape(), AsBytes(c.values()), {.profile = profile},
                                    &ws, one, nullptr);
-  if (!bytes.ok()) return state.SkipWithError("encode failed");
+  if (!bytes.ok()) return kvcompd::testing::Fail(state, "encode failed");
   one.resize(*bytes);
   std::vector<std::byte> segments;
   for (uint64_t i = 0; i < c.copies(); ++i) segments.insert(segments.end(), one.begin(), one.end());
@@ -83,7 +84,7 @@ void Decode(benchmark::State& state, const Case& c) {
     const auto view = SegmentView::Parse(ByteSpan(segments).subspan(i * one.size(), one.size()));
     const auto out = MutableByteSpan(values).subspan(i * raw_bytes, raw_bytes);
     if (!view.ok() || !view->Decode(c.place(), 0, c.shape().heads, nullptr, &ws, out).ok()) {
-      return state.SkipWithError("decode failed");
+      return kvcompd::testing::Fail(state, "decode failed");
     }
     i = i + 1 == c.copies() ? 0 : i + 1;
   }
@@ -156,7 +157,5 @@ int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   kvcompd::codec::RegisterCases();
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
+  return kvcompd::testing::RunBenchmarks();
 }

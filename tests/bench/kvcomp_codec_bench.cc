@@ -27,6 +27,7 @@
 #include "codec/codebook.h"
 #include "codec/segment.h"
 #include "codec/simd/targets.h"
+#include "tests/bench/fail.h"
 
 namespace kvcompd::codec {
 namespace {
@@ -130,7 +131,7 @@ void SetFigures(benchmark::State& state, uint64_t bytes, uint64_t stored) {
 // One step of a benchmark takes one segment; the segments take turns.
 void BM_KvcompEncode(benchmark::State& state) {
   const Inputs& inputs = InputsOf(state.range(1) != 0);
-  if (inputs.segments.empty()) return state.SkipWithError("no samples");
+  if (inputs.segments.empty()) return kvcompd::testing::Fail(state, "no samples");
   const Profile profile = ProfileOf(state);
   const Codec& codec = *FindCodec(profile.codec);
   const CodebookSet& set = TrainedSet(profile);
@@ -143,7 +144,7 @@ void BM_KvcompEncode(benchmark::State& state) {
     const Input& in = inputs.segments[next];
     const EncodeParams params{.profile = profile, .book = set.Find(in.place.layer, in.place.tensor)};
     const auto n = EncodeSegment(codec, in.place, in.shape, in.bytes(), params, &ws, out[next], nullptr);
-    if (!n.ok()) return state.SkipWithError("encode failed");
+    if (!n.ok()) return kvcompd::testing::Fail(state, "encode failed");
     bytes += in.shape.raw_bytes();
     stored += *n;
     next = next + 1 == out.size() ? 0 : next + 1;
@@ -153,7 +154,7 @@ void BM_KvcompEncode(benchmark::State& state) {
 
 void BM_KvcompDecode(benchmark::State& state) {
   const Inputs& inputs = InputsOf(state.range(1) != 0);
-  if (inputs.segments.empty()) return state.SkipWithError("no samples");
+  if (inputs.segments.empty()) return kvcompd::testing::Fail(state, "no samples");
   const Profile profile = ProfileOf(state);
   const Codec& codec = *FindCodec(profile.codec);
   const CodebookSet& set = TrainedSet(profile);
@@ -163,7 +164,7 @@ void BM_KvcompDecode(benchmark::State& state) {
     std::vector<std::byte> out(SegmentBound(in.shape, codec));
     const EncodeParams params{.profile = profile, .book = set.Find(in.place.layer, in.place.tensor)};
     const auto n = EncodeSegment(codec, in.place, in.shape, in.bytes(), params, &ws, out, nullptr);
-    if (!n.ok()) return state.SkipWithError("encode failed");
+    if (!n.ok()) return kvcompd::testing::Fail(state, "encode failed");
     encoded.emplace_back(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(*n));
     values.emplace_back(in.shape.raw_bytes());
   }
@@ -175,7 +176,7 @@ void BM_KvcompDecode(benchmark::State& state) {
     if (!view.ok() || !view->Decode(in.place, 0, in.shape.heads, set.Find(in.place.layer, in.place.tensor),
                                     &ws, values[next])
                            .ok()) {
-      return state.SkipWithError("decode failed");
+      return kvcompd::testing::Fail(state, "decode failed");
     }
     bytes += in.shape.raw_bytes();
     stored += encoded[next].size();
@@ -186,7 +187,7 @@ void BM_KvcompDecode(benchmark::State& state) {
 
 void BM_ZstdEncode(benchmark::State& state) {
   const Inputs& inputs = InputsOf(state.range(0) != 0);
-  if (inputs.segments.empty()) return state.SkipWithError("no samples");
+  if (inputs.segments.empty()) return kvcompd::testing::Fail(state, "no samples");
   const std::unique_ptr<ZSTD_CCtx, size_t (*)(ZSTD_CCtx*)> context(ZSTD_createCCtx(), ZSTD_freeCCtx);
   std::vector<std::vector<std::byte>> out(inputs.segments.size());
   for (size_t i = 0; i < out.size(); ++i) {
@@ -198,7 +199,7 @@ void BM_ZstdEncode(benchmark::State& state) {
     const ByteSpan in = inputs.segments[next].bytes();
     const size_t n =
         ZSTD_compressCCtx(context.get(), out[next].data(), out[next].size(), in.data(), in.size(), 3);
-    if (ZSTD_isError(n)) return state.SkipWithError("encode failed");
+    if (ZSTD_isError(n)) return kvcompd::testing::Fail(state, "encode failed");
     bytes += in.size();
     stored += n;
     next = next + 1 == out.size() ? 0 : next + 1;
@@ -208,7 +209,7 @@ void BM_ZstdEncode(benchmark::State& state) {
 
 void BM_ZstdDecode(benchmark::State& state) {
   const Inputs& inputs = InputsOf(state.range(0) != 0);
-  if (inputs.segments.empty()) return state.SkipWithError("no samples");
+  if (inputs.segments.empty()) return kvcompd::testing::Fail(state, "no samples");
   const std::unique_ptr<ZSTD_DCtx, size_t (*)(ZSTD_DCtx*)> context(ZSTD_createDCtx(), ZSTD_freeDCtx);
   std::vector<std::vector<std::byte>> encoded, values;
   for (const Input& in : inputs.segments) {
@@ -222,7 +223,7 @@ void BM_ZstdDecode(benchmark::State& state) {
   for (auto _ : state) {
     const size_t n = ZSTD_decompressDCtx(context.get(), values[next].data(), values[next].size(),
                                          encoded[next].data(), encoded[next].size());
-    if (n != values[next].size()) return state.SkipWithError("decode failed");
+    if (n != values[next].size()) return kvcompd::testing::Fail(state, "decode failed");
     bytes += n;
     stored += encoded[next].size();
     next = next + 1 == encoded.size() ? 0 : next + 1;
@@ -234,7 +235,7 @@ void BM_ZstdDecode(benchmark::State& state) {
 void BM_Copy(benchmark::State& state) {
   const Inputs& inputs = InputsOf(state.range(0) != 0);
   const bool with_crc = state.range(1) != 0;
-  if (inputs.segments.empty()) return state.SkipWithError("no samples");
+  if (inputs.segments.empty()) return kvcompd::testing::Fail(state, "no samples");
   std::vector<std::vector<std::byte>> values;
   for (const Input& in : inputs.segments) values.emplace_back(in.shape.raw_bytes());
   uint64_t bytes = 0;
@@ -278,7 +279,5 @@ int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   kvcompd::codec::ChooseTarget();
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
+  return kvcompd::testing::RunBenchmarks();
 }
